@@ -1,0 +1,1 @@
+"""Numbers, time, randomness and errors: the standard library only, and no state."""

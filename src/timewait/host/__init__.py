@@ -1,0 +1,1 @@
+"""Many endpoints, one machine: tables, sockets, processes."""

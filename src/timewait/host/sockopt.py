@@ -1,0 +1,84 @@
+"""Numbers of socket options and flags as Linux has them on every architecture that matters here."""
+
+from typing import Final
+
+SOL_IP: Final = 0
+SOL_SOCKET: Final = 1
+SOL_IPV6: Final = 41
+SO_REUSEADDR: Final = 2
+SO_TYPE: Final = 3
+SO_ERROR: Final = 4
+SO_BROADCAST: Final = 6
+SO_SNDBUF: Final = 7
+SO_RCVBUF: Final = 8
+SO_KEEPALIVE: Final = 9
+SO_OOBINLINE: Final = 10
+SO_LINGER: Final = 13
+SO_REUSEPORT: Final = 15
+SO_RCVLOWAT: Final = 18
+SO_BINDTODEVICE: Final = 25
+SO_ACCEPTCONN: Final = 30
+SO_PROTOCOL: Final = 38
+SO_DOMAIN: Final = 39
+IP_TOS: Final = 1
+IP_TTL: Final = 2
+IP_MTU_DISCOVER: Final = 10
+IP_RECVERR: Final = 11
+IP_MTU: Final = 14
+IP_MULTICAST_IF: Final = 32
+IP_MULTICAST_TTL: Final = 33
+IP_MULTICAST_LOOP: Final = 34
+IP_ADD_MEMBERSHIP: Final = 35
+IP_DROP_MEMBERSHIP: Final = 36
+IP_MULTICAST_ALL: Final = 49
+IPV6_UNICAST_HOPS: Final = 16
+IPV6_MULTICAST_IF: Final = 17
+IPV6_MULTICAST_HOPS: Final = 18
+IPV6_MULTICAST_LOOP: Final = 19
+IPV6_JOIN_GROUP: Final = 20
+IPV6_LEAVE_GROUP: Final = 21
+IPV6_MTU_DISCOVER: Final = 23
+IPV6_MTU: Final = 24
+IPV6_RECVERR: Final = 25
+IPV6_V6ONLY: Final = 26
+IPV6_TCLASS: Final = 67
+PMTUDISC_WANT: Final = 1
+PMTUDISC_DO: Final = 2
+PMTUDISC_PROBE: Final = 3
+SOL_TCP: Final = 6
+TCP_NODELAY: Final = 1
+TCP_MAXSEG: Final = 2
+TCP_CORK: Final = 3
+TCP_KEEPIDLE: Final = 4
+TCP_KEEPINTVL: Final = 5
+TCP_KEEPCNT: Final = 6
+TCP_SYNCNT: Final = 7
+TCP_LINGER2: Final = 8
+TCP_DEFER_ACCEPT: Final = 9
+TCP_WINDOW_CLAMP: Final = 10
+TCP_INFO: Final = 11
+TCP_QUICKACK: Final = 12
+TCP_CONGESTION: Final = 13
+TCP_USER_TIMEOUT: Final = 18
+TCP_NOTSENT_LOWAT: Final = 25
+MSG_MORE: Final = 0x8000
+MSG_OOB: Final = 0x1
+MSG_PEEK: Final = 0x2
+MSG_ERRQUEUE: Final = 0x2000
+
+NUMBERS: Final[dict[tuple[int, int], tuple[int, int, int]]] = {
+    (SOL_IP, IP_TOS): (0, 0, 255),
+    (SOL_IP, IP_TTL): (-1, -1, 255),
+    (SOL_IP, IP_RECVERR): (0, 0, 1),
+    (SOL_IP, IP_MULTICAST_TTL): (1, -1, 255),
+    (SOL_IP, IP_MULTICAST_LOOP): (1, 0, 1),
+    (SOL_IP, IP_MULTICAST_ALL): (1, 0, 1),
+    (SOL_IP, IP_MTU_DISCOVER): (-1, 0, 5),
+    (SOL_IPV6, IPV6_UNICAST_HOPS): (-1, -1, 255),
+    (SOL_IPV6, IPV6_MULTICAST_HOPS): (1, -1, 255),
+    (SOL_IPV6, IPV6_MULTICAST_LOOP): (1, 0, 1),
+    (SOL_IPV6, IPV6_MTU_DISCOVER): (-1, 0, 5),
+    (SOL_IPV6, IPV6_RECVERR): (0, 0, 1),
+    (SOL_IPV6, IPV6_TCLASS): (0, -1, 255),
+}
+"""Options that are a number: (default, lowest, highest); -1 stands for the host's default."""

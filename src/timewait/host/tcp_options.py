@@ -1,0 +1,307 @@
+"""Socket options of TCP: kept by a socket, handed to its connection, inherited by accepted ones (do_tcp_setsockopt)."""
+
+import errno
+import struct
+
+from timewait.base.errors import UsageError, os_error
+from timewait.base.instant import MSEC, NEVER, SEC
+from timewait.base.ints import i64
+from timewait.host.sockopt import (
+    IP_TOS,
+    IP_TTL,
+    IPV6_UNICAST_HOPS,
+    SOL_IP,
+    SOL_IPV6,
+    SOL_TCP,
+    TCP_CONGESTION,
+    TCP_CORK,
+    TCP_DEFER_ACCEPT,
+    TCP_INFO,
+    TCP_KEEPCNT,
+    TCP_KEEPIDLE,
+    TCP_KEEPINTVL,
+    TCP_LINGER2,
+    TCP_MAXSEG,
+    TCP_NODELAY,
+    TCP_NOTSENT_LOWAT,
+    TCP_QUICKACK,
+    TCP_SYNCNT,
+    TCP_USER_TIMEOUT,
+    TCP_WINDOW_CLAMP,
+)
+from timewait.tcp.cc import congestion_control
+from timewait.tcp.delack import ack_now, enter_pingpong_mode, schedule_ack
+from timewait.tcp.info import pack_info
+from timewait.tcp.keepalive import keepalive_idle
+from timewait.tcp.net import Net
+from timewait.tcp.reasons import Why
+from timewait.tcp.segments import current_mss
+from timewait.tcp.states import SYN_SENT
+from timewait.tcp.tcb import ACK_SCHED, NAGLE_CORK, NAGLE_OFF, Tcb
+
+
+class TcpOptions:
+    """The values a program has set; 0 means the host's default."""
+
+    def __init__(self) -> None:
+        self.nonagle: i64 = 0
+        self.user_mss: i64 = 0
+        self.keepalive = False
+        self.keep_idle: i64 = 0
+        self.keep_intvl: i64 = 0
+        self.keep_cnt: i64 = 0
+        self.syn_retries: i64 = 0
+        self.linger2: i64 = 0
+        self.defer_accept: i64 = 0
+        self.user_timeout: i64 = 0
+        self.notsent_lowat: i64 = 0
+        self.window_clamp: i64 = 0
+        self.pingpong: i64 = 0
+        self.congestion: str = ""
+        self.sndbuf: i64 = 0
+        self.rcvbuf: i64 = 0
+        self.oob_inline = False
+        self.tos: i64 = 0
+        self.ttl: i64 = 0
+
+    def copy(self) -> "TcpOptions":
+        """What an accepted socket starts with."""
+        new = TcpOptions()
+        new.nonagle = self.nonagle
+        new.user_mss = self.user_mss
+        new.keepalive = self.keepalive
+        new.keep_idle = self.keep_idle
+        new.keep_intvl = self.keep_intvl
+        new.keep_cnt = self.keep_cnt
+        new.linger2 = self.linger2
+        new.user_timeout = self.user_timeout
+        new.notsent_lowat = self.notsent_lowat
+        new.congestion = self.congestion
+        new.sndbuf = self.sndbuf
+        new.rcvbuf = self.rcvbuf
+        new.oob_inline = self.oob_inline
+        new.tos = self.tos
+        new.ttl = self.ttl
+        return new
+
+    def apply(self, t: Tcb) -> None:
+        """Hand everything to a new connection."""
+        t.nonagle = self.nonagle
+        t.user_mss = self.user_mss
+        t.keepalive = self.keepalive
+        t.keep_idle = self.keep_idle
+        t.keep_intvl = self.keep_intvl
+        t.keep_cnt = self.keep_cnt
+        t.syn_retries = self.syn_retries
+        t.linger2 = self.linger2
+        t.user_timeout = self.user_timeout
+        t.notsent_lowat = self.notsent_lowat
+        t.urg_inline = self.oob_inline
+        t.tos = self.tos
+        if self.ttl:
+            t.ttl = self.ttl
+        if self.pingpong:
+            t.defer_connect_ack = True
+        if self.defer_accept and not t.passive:
+            t.defer_connect_ack = True
+        self.apply_buffers(t)
+
+    def apply_buffers(self, t: Tcb | None) -> None:
+        """SO_SNDBUF and SO_RCVBUF end automatic sizing."""
+        if t is None:
+            return
+        if self.sndbuf:
+            t.sndbuf = self.sndbuf
+            t.sndbuf_locked = True
+        if self.rcvbuf:
+            t.rcvbuf = self.rcvbuf
+            t.rcvbuf_locked = True
+
+    def set(self, level: int, name: int, value: int | bytes, t: Tcb | None, net: Net, now: i64) -> None:
+        """setsockopt() for IPPROTO_TCP, IPPROTO_IP and IPPROTO_IPV6; EINVAL out of range, ENOPROTOOPT unknown."""
+        if level == SOL_TCP and name == TCP_CONGESTION:
+            self._set_congestion(value, t, net)
+            return
+        number = value if isinstance(value, int) else int.from_bytes(value[:4], "little", signed=True)
+        if level == SOL_TCP:
+            self._set_tcp(name, number, t, net, now)
+        elif (level, name) == (SOL_IP, IP_TOS):
+            self.tos = number & 0xFF
+            if t is not None:
+                t.tos = self.tos
+        elif (level, name) in ((SOL_IP, IP_TTL), (SOL_IPV6, IPV6_UNICAST_HOPS)):
+            _check(-1 <= number <= 255 and number != 0)
+            self.ttl = number if number > 0 else 0
+            if t is not None:
+                t.ttl = number if number > 0 else net.sysctl.ip_default_ttl
+        else:
+            raise os_error(errno.ENOPROTOOPT)
+
+    def _set_congestion(self, value: int | bytes, t: Tcb | None, net: Net) -> None:
+        name = value.rstrip(b"\0").decode("ascii", "replace") if isinstance(value, bytes) else str(value)
+        try:
+            algorithm = congestion_control(name)
+        except UsageError as exc:
+            raise os_error(errno.ENOENT, str(exc)) from None
+        self.congestion = name
+        if t is not None:
+            t.cc = algorithm
+
+    def _set_tcp(self, name: int, number: int, t: Tcb | None, net: Net, now: i64) -> None:
+        if name == TCP_NODELAY:
+            self.nonagle = self.nonagle | NAGLE_OFF if number else self.nonagle & ~NAGLE_OFF
+            if t is not None:
+                t.nonagle = self.nonagle
+        elif name == TCP_CORK:
+            self.nonagle = self.nonagle | NAGLE_CORK if number else self.nonagle & ~NAGLE_CORK
+            if t is not None:
+                t.nonagle = self.nonagle
+        elif name == TCP_QUICKACK:
+            self._set_quickack(number, t)
+        elif name == TCP_MAXSEG:
+            _check(number == 0 or 88 <= number <= 32767)
+            self.user_mss = number
+            if t is not None:
+                t.user_mss = number
+        elif name in (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT):
+            self._set_keepalive_times(name, number, t, now)
+        elif name == TCP_SYNCNT:
+            _check(1 <= number <= 127)
+            self.syn_retries = number
+            if t is not None:
+                t.syn_retries = number
+        elif name == TCP_LINGER2:
+            self.linger2 = -1 if number < 0 else 120 * SEC if number > 120 else number * SEC
+            if t is not None:
+                t.linger2 = self.linger2
+        elif name == TCP_DEFER_ACCEPT:
+            self.defer_accept = _seconds_to_retries(number, net)
+        elif name == TCP_USER_TIMEOUT:
+            _check(number >= 0)
+            self.user_timeout = number * MSEC
+            if t is not None:
+                t.user_timeout = self.user_timeout
+        elif name == TCP_NOTSENT_LOWAT:
+            self.notsent_lowat = number & 0xFFFFFFFF
+            if t is not None:
+                t.notsent_lowat = self.notsent_lowat
+        elif name == TCP_WINDOW_CLAMP:
+            self.window_clamp = number
+            if t is not None and number:
+                t.window_clamp = number
+                t.rcv_ssthresh = min(t.rcv_ssthresh, t.window_clamp)
+        else:
+            raise os_error(errno.ENOPROTOOPT)
+
+    def _set_quickack(self, number: int, t: Tcb | None) -> None:
+        """1: acknowledge at once, starting with what is owed now; 0: expect an answer from the program."""
+        self.pingpong = 0 if number else 1
+        if t is None:
+            return
+        if not number:
+            enter_pingpong_mode(t)
+            return
+        t.pingpong = 0
+        if t.state is not SYN_SENT and t.ack_pending & ACK_SCHED:
+            ack_now(t, Why.QUICK_ACK)
+            schedule_ack(t)
+
+    def _set_keepalive_times(self, name: int, number: int, t: Tcb | None, now: i64) -> None:
+        if name == TCP_KEEPCNT:
+            _check(1 <= number <= 127)
+            self.keep_cnt = number
+            if t is not None:
+                t.keep_cnt = number
+            return
+        _check(1 <= number <= 32767)
+        if name == TCP_KEEPINTVL:
+            self.keep_intvl = number * SEC
+            if t is not None:
+                t.keep_intvl = self.keep_intvl
+            return
+        self.keep_idle = number * SEC
+        if t is not None:
+            t.keep_idle = self.keep_idle
+            if t.keepalive and t.keepalive_at < NEVER:
+                t.keepalive_at = now + keepalive_idle(t)
+
+    def get(self, level: int, name: int, t: Tcb | None, net: Net, now: i64) -> int | bytes:
+        """getsockopt() for the same levels."""
+        if level == SOL_TCP:
+            return self._get_tcp(name, t, net, now)
+        if (level, name) == (SOL_IP, IP_TOS):
+            return int(self.tos)
+        if (level, name) in ((SOL_IP, IP_TTL), (SOL_IPV6, IPV6_UNICAST_HOPS)):
+            return int(self.ttl) if self.ttl else int(net.sysctl.ip_default_ttl)
+        raise os_error(errno.ENOPROTOOPT)
+
+    def _get_tcp(self, name: int, t: Tcb | None, net: Net, now: i64) -> int | bytes:
+        sysctl = net.sysctl
+        if name == TCP_NODELAY:
+            return int(bool(self.nonagle & NAGLE_OFF))
+        if name == TCP_CORK:
+            return int(bool(self.nonagle & NAGLE_CORK))
+        if name == TCP_MAXSEG:
+            return int(current_mss(t)) if t is not None else int(self.user_mss) or 536
+        if name == TCP_KEEPIDLE:
+            return int(self.keep_idle // SEC) or int(sysctl.tcp_keepalive_time)
+        if name == TCP_KEEPINTVL:
+            return int(self.keep_intvl // SEC) or int(sysctl.tcp_keepalive_intvl)
+        if name == TCP_KEEPCNT:
+            return int(self.keep_cnt) or int(sysctl.tcp_keepalive_probes)
+        if name == TCP_SYNCNT:
+            return int(self.syn_retries) or int(sysctl.tcp_syn_retries)
+        if name == TCP_LINGER2:
+            return -1 if self.linger2 < 0 else int(self.linger2 // SEC) or int(sysctl.tcp_fin_timeout)
+        if name == TCP_DEFER_ACCEPT:
+            return _retries_to_seconds(int(self.defer_accept))
+        if name == TCP_USER_TIMEOUT:
+            return int(self.user_timeout // MSEC)
+        if name == TCP_NOTSENT_LOWAT:
+            return int(self.notsent_lowat)
+        if name == TCP_QUICKACK:
+            return int(t is None or t.pingpong < sysctl.tcp_pingpong_thresh)
+        if name == TCP_CONGESTION:
+            return (self.congestion or sysctl.tcp_congestion_control).encode().ljust(16, b"\0")
+        if name == TCP_INFO:
+            return _info_bytes(t, now)
+        if name == TCP_WINDOW_CLAMP:
+            return int(t.window_clamp) if t is not None else int(self.window_clamp)
+        raise os_error(errno.ENOPROTOOPT)
+
+
+def _check(valid: bool) -> None:
+    if not valid:
+        raise os_error(errno.EINVAL)
+
+
+def _info_bytes(t: Tcb | None, now: i64) -> bytes:
+    """The first fields of struct tcp_info as C lays them out."""
+    if t is None:
+        return struct.pack("<B7x", 7)
+    return pack_info(t, now)
+
+
+def _seconds_to_retries(seconds: int, net: Net) -> int:
+    """TCP_DEFER_ACCEPT's seconds as a number of SYN-ACK timeouts (secs_to_retrans)."""
+    retries = 0
+    if seconds > 0:
+        period = timeout = 1
+        retries = 1
+        while seconds > period and retries < 255:
+            retries += 1
+            timeout = min(timeout << 1, 120)
+            period += timeout
+    return retries
+
+
+def _retries_to_seconds(retries: int) -> int:
+    """The inverse (retrans_to_secs)."""
+    period = 0
+    if retries > 0:
+        period = timeout = 1
+        while retries > 1:
+            retries -= 1
+            timeout = min(timeout << 1, 120)
+            period += timeout
+    return period

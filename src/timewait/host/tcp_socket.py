@@ -1,0 +1,488 @@
+"""TCP sockets: the calls of a program, with Linux's order of checks and errno (af_inet.c, tcp.c)."""
+
+import errno
+
+from timewait.base.errors import os_error
+from timewait.base.instant import SEC
+from timewait.base.ints import i64
+from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, Socket
+from timewait.host.listener import Listener
+from timewait.host.ports import AF_INET6, ANY4, ANY6, PortOwner
+from timewait.host.route import AddressKind
+from timewait.host.sockopt import (
+    IPV6_V6ONLY,
+    MSG_MORE,
+    MSG_OOB,
+    MSG_PEEK,
+    SO_ACCEPTCONN,
+    SO_DOMAIN,
+    SO_ERROR,
+    SO_KEEPALIVE,
+    SO_LINGER,
+    SO_OOBINLINE,
+    SO_PROTOCOL,
+    SO_RCVBUF,
+    SO_RCVLOWAT,
+    SO_REUSEADDR,
+    SO_REUSEPORT,
+    SO_SNDBUF,
+    SO_TYPE,
+    SOL_IPV6,
+    SOL_SOCKET,
+)
+from timewait.host.tcp_layer import ConnectionOwner, TcpLayer
+from timewait.host.tcp_options import TcpOptions
+from timewait.tcp import calls
+from timewait.tcp.delack import in_quickack_mode
+from timewait.tcp.info import tcp_info
+from timewait.tcp.keepalive import set_keepalive
+from timewait.tcp.reasons import Why
+from timewait.tcp.send import queued
+from timewait.tcp.states import CLOSED, ESTABLISHED, LISTEN, SYN_RCVD, SYN_SENT, Cause
+from timewait.tcp.tcb import RCV_SHUTDOWN, Tcb
+from timewait.wire.packet import Buffer
+
+MIN_SNDBUF = 4608
+"""SOCK_MIN_SNDBUF, rounded as Linux shows it."""
+MIN_RCVBUF = 2304
+"""SOCK_MIN_RCVBUF."""
+
+
+class TcpSocket(ConnectionOwner):
+    """One TCP socket: unconnected, listening, or the program's side of a connection."""
+
+    def __init__(self, layer: TcpLayer, family: int) -> None:
+        self.layer: TcpLayer = layer
+        self.family = family
+        self.type = 1
+        self.proto = 6
+        self.bound: PortOwner = PortOwner()
+        self.bound.family = family
+        self.bound.local_addr = ANY6 if family == AF_INET6 else ANY4
+        self.tcb: Tcb | None = None
+        self.listener: Listener | None = None
+        self.connecting = False
+        """connect() was called and has not reported its success yet (SS_CONNECTING)."""
+        self.connected = False
+        self.explicit_port = False
+        """bind() named the port, which therefore outlives the connection (SOCK_BINDPORT_LOCK)."""
+        self.linger: i64 = -1
+        """SO_LINGER in ns; -1: off."""
+        self.pending_error: i64 = 0
+        self.options: TcpOptions = TcpOptions()
+
+    # bind, listen, connect, accept
+
+    def bind(self, addr: bytes, port: int) -> None:
+        """OSError EINVAL if bound already, EADDRNOTAVAIL for a foreign address, EADDRINUSE, EACCES."""
+        if self.bound.kind is not None or self.tcb is not None:
+            raise os_error(errno.EINVAL, "the socket is bound already")
+        routes = self.layer.machine.routes
+        if any(addr) and not self.layer.net.sysctl.ip_nonlocal_bind:
+            kind = routes.classify(addr)
+            if kind is not AddressKind.LOCAL:
+                raise os_error(errno.EADDRNOTAVAIL)
+        self.layer.ports.bind(self.bound, addr, port)
+        self.explicit_port = port != 0
+
+    def listen(self, backlog: int) -> None:
+        """Begin to accept, or change the backlog. OSError EINVAL when connected, EADDRINUSE."""
+        layer = self.layer
+        limit = layer.net.sysctl.somaxconn
+        # The kernel compares unsigned: a negative backlog is the largest.
+        length: i64 = limit if backlog < 0 or backlog > limit else backlog
+        if self.listener is not None:
+            self.listener.backlog = length
+            return
+        if self.tcb is not None:
+            raise os_error(errno.EINVAL)
+        if self.bound.kind is None:
+            layer.ports.autobind(self.bound, self.bound.local_addr)
+        layer.ports.listen(self.bound)
+        listener = Listener(layer.net, self.bound.local_addr, self.bound.local_port, length)
+        listener.owner = self
+        listener.v6only = self.bound.v6only
+        listener.options.rcvbuf = self.options.rcvbuf or layer.net.sysctl.tcp_rmem[1]
+        listener.options.user_mss = self.options.user_mss
+        listener.defer_accept = self.options.defer_accept
+        listener.syn_retries = self.options.syn_retries
+        self.listener = listener
+        layer.listeners.setdefault(int(listener.port), []).append(listener)
+        tap = layer.net.tap
+        if tap is not None:
+            tap.moved(layer.net.name, b"", CLOSED, LISTEN, Cause.PASSIVE_OPEN, layer.machine.now())
+
+    def connect(self, addr: bytes, port: int) -> None:
+        """Send a SYN and raise EINPROGRESS; the second call after success returns, later ones raise EISCONN."""
+        if self.listener is not None:
+            raise os_error(errno.EISCONN)
+        if self.connected:
+            raise os_error(errno.EISCONN)
+        if self.connecting:
+            self._connect_again()
+            return
+        layer = self.layer
+        routes = layer.machine.routes
+        if not any(addr):
+            # Linux connects to itself when asked for the wildcard.
+            addr = b"\x7f\0\0\1" if len(addr) == 4 else bytes(15) + b"\1"
+        kind = routes.classify(addr)
+        route = routes.lookup(addr)
+        if kind is AddressKind.MULTICAST or kind is AddressKind.BROADCAST:
+            raise os_error(errno.ENETUNREACH)
+        laddr = self.bound.local_addr if any(self.bound.local_addr) else route.source
+        if not laddr:
+            raise os_error(errno.EADDRNOTAVAIL, "no source address for that destination")
+        if self.bound.kind is None:
+            self.bound.local_addr = laddr
+            try:
+                layer.ports.choose_for_connect(self.bound, laddr, addr, port, layer.four_tuple_free)
+            except OSError:
+                self.bound.local_addr = ANY6 if self.family == AF_INET6 else ANY4
+                raise
+        elif laddr != self.bound.local_addr:
+            self.bound.local_addr = laddr
+            layer.ports.refresh(self.bound)
+        self._open(laddr, addr, port)
+        raise os_error(errno.EINPROGRESS)
+
+    def _open(self, laddr: bytes, addr: bytes, port: int) -> None:
+        layer = self.layer
+        now = layer.machine.now()
+        t = Tcb(layer.net, laddr, self.bound.local_port, addr, port)
+        t.pmtu = layer.machine.routes.mtu(addr, now)
+        t.owner = self
+        self.options.apply(t)
+        try:
+            isn = layer.open(t, now)
+        except OSError:
+            if not self.explicit_port:
+                layer.ports.release(self.bound)
+            raise
+        self.tcb = t
+        self.connecting = True
+        calls.open_active(t, now, isn)
+        layer.after(t, now)
+
+    def _connect_again(self) -> None:
+        """connect() while an earlier one is under way, or to learn its result."""
+        t = self.tcb
+        if t is not None and (t.state is SYN_SENT or t.state is SYN_RCVD):
+            raise os_error(errno.EALREADY)
+        self.connecting = False
+        number = self._take_error()
+        if t is None or (t.state is CLOSED and number):
+            self.tcb = None
+            raise os_error(number if number else errno.ECONNABORTED)
+        self.connected = True
+
+    def accept(self) -> Socket:
+        """The oldest finished connection. OSError EINVAL if not listening, EAGAIN if none waits."""
+        listener = self.listener
+        if listener is None:
+            raise os_error(errno.EINVAL, "the socket is not listening")
+        if not listener.accept_queue:
+            raise os_error(errno.EAGAIN)
+        t = listener.accept_queue.popleft()
+        sock = TcpSocket(self.layer, int(self.family))
+        sock.tcb = t
+        sock.connected = True
+        sock.linger = self.linger
+        sock.options = self.options.copy()
+        sock.bound.local_addr = t.laddr
+        sock.bound.local_port = t.lport
+        sock.bound.reuse_addr = self.bound.reuse_addr
+        sock.bound.reuse_port = self.bound.reuse_port
+        sock.bound.v6only = self.bound.v6only
+        t.owner = sock
+        if not t.retired:
+            self.layer.ports.share(sock.bound, t.lport)
+        return sock
+
+    # Data
+
+    def send(self, data: Buffer, flags: int) -> int:
+        """Queue data; see `calls.send` for errors. Unconnected sockets give EPIPE, as Linux does."""
+        t = self.tcb
+        if t is None:
+            raise os_error(errno.EPIPE)
+        if not isinstance(data, bytes):
+            # What the caller may still change must not reach the wire later.
+            data = bytes(data)
+        now = self.layer.machine.now()
+        if self.pending_error:
+            raise os_error(self._take_error())
+        count = calls.send(t, data, bool(flags & MSG_MORE), now)
+        if flags & MSG_OOB:
+            calls.send_urgent(t, now)
+        self.layer.after(t, now)
+        return count
+
+    def recv(self, size: int, flags: int) -> bytes:
+        """Up to `size` octets, b'' at the end. ENOTCONN when there never was a connection."""
+        t = self.tcb
+        if t is None:
+            if self.pending_error:
+                raise os_error(self._take_error())
+            raise os_error(errno.ENOTCONN)
+        if flags & MSG_OOB:
+            return self._recv_urgent(t)
+        now = self.layer.machine.now()
+        data = calls.receive(t, size, bool(flags & MSG_PEEK), now)
+        if t.ack_pending & 16:
+            self.layer.after(t, now)
+        return data
+
+    def recv_views(self) -> list[Buffer]:
+        """Everything that waits, in the buffers in which it arrived; [] at the end of the stream. Errors as recv."""
+        t = self.tcb
+        if t is None:
+            raise os_error(errno.ENOTCONN)
+        now = self.layer.machine.now()
+        views = calls.receive_views(t, now)
+        if t.ack_pending & 16:
+            self.layer.after(t, now)
+        return views
+
+    def _recv_urgent(self, t: Tcb) -> bytes:
+        if t.urg_inline or t.urg_data < 0:
+            raise os_error(errno.EINVAL)
+        octet = bytes((t.urg_data,))
+        t.urg_data = -1
+        return octet
+
+    def sendto(self, data: Buffer, flags: int, addr: bytes, port: int) -> int:
+        """As send: Linux ignores the address on a connected stream socket."""
+        return self.send(data, flags)
+
+    def recvfrom(self, size: int, flags: int) -> tuple[bytes, bytes, int]:
+        return self.recv(size, flags), b"", 0
+
+    # The end
+
+    def shutdown(self, how: int) -> None:
+        """Close one direction or both; ENOTCONN without a connection, EINVAL for another `how`."""
+        if not 0 <= how <= 2:
+            raise os_error(errno.EINVAL)
+        now = self.layer.machine.now()
+        if self.listener is not None:
+            if how != 1:
+                self._stop_listening()
+            return
+        t = self.tcb
+        if t is None or t.state is CLOSED or t.retired:
+            raise os_error(errno.ENOTCONN)
+        if how != 1:
+            t.shutdown_mask |= RCV_SHUTDOWN
+            t.wake |= EPOLLIN
+        if how != 0:
+            if t.state is SYN_SENT:
+                calls.abort(t, Why.RST_ABORT, now)
+            else:
+                calls.shutdown_send(t, now)
+        self.layer.after(t, now)
+
+    def disconnect(self) -> None:
+        """connect() with AF_UNSPEC: abort and become unconnected (tcp_disconnect)."""
+        t = self.tcb
+        if t is not None and not t.retired:
+            now = self.layer.machine.now()
+            calls.abort(t, Why.RST_ABORT, now)
+            self.layer.after(t, now)
+        self.tcb = None
+        self.connecting = False
+        self.connected = False
+
+    def released(self) -> None:
+        """close() of the last reference."""
+        if self.listener is not None:
+            self._stop_listening()
+        t = self.tcb
+        if t is None or t.retired:
+            self.layer.ports.release(self.bound)
+            return
+        now = self.layer.machine.now()
+        calls.close(t, self.linger, now)
+        if t.orphan:
+            self.layer.net.orphans += 1
+        self.layer.after(t, now)
+
+    def _stop_listening(self) -> None:
+        listener = self.listener
+        if listener is None:
+            return
+        self.listener = None
+        now = self.layer.machine.now()
+        self.layer.stop_listening(listener, now)
+        self.layer.ports.release(self.bound)
+        tap = self.layer.net.tap
+        if tap is not None:
+            tap.moved(self.layer.net.name, b"", LISTEN, CLOSED, Cause.CLOSE_CALL, now)
+
+    # What the layer tells
+
+    def connection_woken(self, mask: i64) -> None:
+        self.wake(mask)
+
+    def connection_gone(self) -> None:
+        t = self.tcb
+        if t is not None and t.err:
+            self.pending_error = t.err
+            t.err = 0
+        if self.bound.kind is not None and (self.refs <= 0 or not self.explicit_port):
+            self.layer.ports.release(self.bound)
+
+    def inherit(self, child: Tcb) -> None:
+        self.options.apply(child)
+        child.nonagle = self.options.nonagle
+
+    # State
+
+    def poll(self) -> i64:
+        if self.listener is not None:
+            return EPOLLIN if self.listener.accept_queue else 0
+        t = self.tcb
+        if t is None:
+            return EPOLLOUT | EPOLLHUP | (EPOLLERR if self.pending_error else 0)
+        return calls.poll_mask(t) | (EPOLLERR if self.pending_error else 0)
+
+    def _take_error(self) -> int:
+        """SO_ERROR: report and clear."""
+        number = self.pending_error
+        self.pending_error = 0
+        if not number and self.tcb is not None:
+            number = self.tcb.err
+            self.tcb.err = 0
+        return int(number)
+
+    def getsockname(self) -> tuple[bytes, int]:
+        return self.bound.local_addr, int(self.bound.local_port)
+
+    def getpeername(self) -> tuple[bytes, int]:
+        t = self.tcb
+        if t is None or t.state is CLOSED or t.state is SYN_SENT or t.retired:
+            raise os_error(errno.ENOTCONN)
+        return t.raddr, int(t.rport)
+
+    def inq(self) -> int:
+        if self.listener is not None:
+            raise os_error(errno.EINVAL)
+        return 0 if self.tcb is None else int(self.tcb.rcv_queued)
+
+    def outq(self) -> int:
+        return 0 if self.tcb is None else int(queued(self.tcb))
+
+    def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
+        """Socket-level options here, TCP's and IP's in `TcpOptions`; ENOPROTOOPT for unknown ones."""
+        if level == SOL_SOCKET and name == SO_LINGER:
+            self._set_linger(value)
+            return
+        if level == SOL_SOCKET:
+            number = value if isinstance(value, int) else int.from_bytes(value[:4], "little", signed=True)
+            self._set_socket_option(name, number)
+            return
+        if level == SOL_IPV6 and name == IPV6_V6ONLY and self.family == AF_INET6:
+            if self.bound.kind is not None:
+                raise os_error(errno.EINVAL)
+            self.bound.v6only = bool(value)
+            return
+        now = self.layer.machine.now()
+        self.options.set(level, name, value, self.tcb, self.layer.net, now)
+        if self.listener is not None:
+            self.listener.defer_accept = self.options.defer_accept
+        t = self.tcb
+        if t is not None and not t.retired:
+            self.layer.after(t, now)
+
+    def _set_linger(self, value: int | bytes) -> None:
+        if isinstance(value, int) or len(value) < 8:
+            raise os_error(errno.EINVAL, "SO_LINGER takes struct linger: two ints")
+        on = int.from_bytes(value[:4], "little")
+        self.linger = int.from_bytes(value[4:8], "little") * SEC if on else -1
+
+    def _set_socket_option(self, name: int, number: int) -> None:
+        if name in (SO_REUSEADDR, SO_REUSEPORT):
+            if name == SO_REUSEADDR:
+                self.bound.reuse_addr = bool(number)
+            else:
+                self.bound.reuse_port = bool(number)
+            self.layer.ports.refresh(self.bound)
+        elif name == SO_KEEPALIVE:
+            self.options.keepalive = bool(number)
+            t = self.tcb
+            if t is not None and not t.retired:
+                set_keepalive(t, bool(number), self.layer.machine.now())
+                self.layer.after(t, self.layer.machine.now())
+        elif name == SO_SNDBUF:
+            self.options.sndbuf = max(2 * number, MIN_SNDBUF)
+            self.options.apply_buffers(self.tcb)
+        elif name == SO_RCVBUF:
+            self.options.rcvbuf = max(2 * number, MIN_RCVBUF)
+            self.options.apply_buffers(self.tcb)
+            if self.listener is not None:
+                self.listener.options.rcvbuf = self.options.rcvbuf
+        elif name == SO_OOBINLINE:
+            self.options.oob_inline = bool(number)
+            if self.tcb is not None:
+                self.tcb.urg_inline = bool(number)
+        elif name == SO_RCVLOWAT:
+            return
+        else:
+            raise os_error(errno.ENOPROTOOPT)
+
+    def getsockopt(self, level: int, name: int, size: int) -> int | bytes:
+        """The value of an option; ENOPROTOOPT for unknown ones."""
+        if level == SOL_SOCKET and name == SO_LINGER:
+            on = self.linger >= 0
+            return int(on).to_bytes(4, "little") + int(self.linger // SEC if on else 0).to_bytes(4, "little")
+        if level == SOL_IPV6 and name == IPV6_V6ONLY:
+            return int(self.bound.v6only)
+        if level == SOL_SOCKET:
+            value: int | bytes = self._get_socket_option(name)
+        else:
+            value = self.options.get(level, name, self.tcb, self.layer.net, self.layer.machine.now())
+        if size and isinstance(value, int):
+            return (value & 0xFFFFFFFF).to_bytes(4, "little")[:size]
+        return value[:size] if size and isinstance(value, bytes) else value
+
+    def _get_socket_option(self, name: int) -> int:
+        t = self.tcb
+        if name == SO_ERROR:
+            return self._take_error()
+        if name == SO_REUSEADDR:
+            return int(self.bound.reuse_addr)
+        if name == SO_REUSEPORT:
+            return int(self.bound.reuse_port)
+        if name == SO_KEEPALIVE:
+            return int(self.options.keepalive)
+        if name == SO_TYPE:
+            return int(self.type)
+        if name == SO_PROTOCOL:
+            return int(self.proto)
+        if name == SO_DOMAIN:
+            return int(self.family)
+        if name == SO_ACCEPTCONN:
+            return int(self.listener is not None)
+        if name == SO_SNDBUF:
+            return int(t.sndbuf if t is not None else self.options.sndbuf or self.layer.net.sysctl.tcp_wmem[1])
+        if name == SO_RCVBUF:
+            return int(t.rcvbuf if t is not None else self.options.rcvbuf or self.layer.net.sysctl.tcp_rmem[1])
+        if name == SO_OOBINLINE:
+            return int(self.options.oob_inline)
+        if name == SO_RCVLOWAT:
+            return 1
+        raise os_error(errno.ENOPROTOOPT)
+
+    def info(self) -> dict[str, int]:
+        """TCP_INFO by field name; OSError ENOTCONN without a connection."""
+        if self.tcb is None:
+            raise os_error(errno.ENOTCONN)
+        return tcp_info(self.tcb, self.layer.machine.now())
+
+    def quickack(self) -> bool:
+        """Whether acknowledgments leave at once now."""
+        return self.tcb is not None and in_quickack_mode(self.tcb)
+
+    def established(self) -> bool:
+        """Whether the handshake is complete and nobody has closed."""
+        return self.tcb is not None and self.tcb.state is ESTABLISHED

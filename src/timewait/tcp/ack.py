@@ -1,0 +1,347 @@
+"""An acknowledgment arrives: free what it covers, measure, decide about losses, grow the window (tcp_ack)."""
+
+from typing import Final
+
+from timewait.base.ints import i64
+from timewait.base.seq import seq_gt, seq_lt
+from timewait.tcp.arm import rearm_rto
+from timewait.tcp.loss.mark import split_sent
+from timewait.tcp.loss.queue import Sent
+from timewait.tcp.loss.rack import rack_advance, update_reorder_window
+from timewait.tcp.loss.recovery import (
+    cwnd_reduction,
+    dubious,
+    fast_retransmit_alert,
+    remove_reno_sacks,
+)
+from timewait.tcp.loss.scoreboard import (
+    F_DATA,
+    F_DATA_ACKED,
+    F_DSACKING,
+    F_ORIG_SACK_ACKED,
+    F_RETRANS_DATA_ACKED,
+    F_SET_TIMER,
+    F_SYN_ACKED,
+    F_UNA_ADVANCED,
+    F_WIN_UPDATE,
+    AckState,
+    apply_sacks,
+    highest_sack,
+    note_reordering,
+)
+from timewait.tcp.loss.tlp import schedule_loss_probe
+from timewait.tcp.loss.tlp_probe import process_tlp_ack
+from timewait.tcp.persist import window_opened
+from timewait.tcp.reasons import Drop
+from timewait.tcp.rtt import rtt_sample, set_rto
+from timewait.tcp.segments import update_mss
+from timewait.tcp.send import writable
+from timewait.tcp.states import SYN_SENT
+from timewait.tcp.tcb import CA_CWR, CA_OPEN, CA_RECOVERY, WAKE_OUT, Tcb
+from timewait.wire.packet import SYN, Segment
+
+ACK_OK: Final = 1
+ACK_OLD: Final = 0
+ACK_TOO_OLD: Final = -1
+ACK_UNSENT: Final = -2
+
+
+def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
+    """Take SEG.ACK, window and SACK blocks into account; returns what is wrong with it (RFC 9293 3.10.7.4 fifth check).
+
+    RFC 5961 5.2 accepts SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
+    """
+    ack = seg.ack
+    prior_una = t.snd_una
+    if seq_lt(ack, prior_una):
+        reach = t.max_window if t.max_window < t.bytes_acked else t.bytes_acked
+        if seq_lt(ack, (prior_una - reach) & 0xFFFFFFFF):
+            return ACK_TOO_OLD
+        if seg.sacks:
+            _old_ack(t, seg, ack, prior_una, now)
+        return ACK_OLD
+    if seq_gt(ack, t.snd_nxt):
+        return ACK_UNSENT
+    prior_packets = t.packets_out
+    t.err_soft = 0
+    t.probes_out = 0
+    t.rcv_tstamp = now
+    if ack != prior_una and t.ca_state == CA_OPEN and not seg.sacks and t.sacked_out == 0 and prior_packets:
+        _fast_ack(t, seg, ack, now)
+        return ACK_OK
+    found = AckState()
+    if ack != prior_una:
+        found.flag |= F_UNA_ADVANCED
+        t.retransmits = 0
+    if seg.length or seg.flags & 0x03:
+        found.flag |= F_DATA
+    _update_window(t, seg, ack, found)
+    if seg.sacks:
+        apply_sacks(t, seg, ack, found, now)
+    if prior_packets == 0:
+        if found.flag & F_DSACKING:
+            fast_retransmit_alert(t, found, 0, prior_una, now)
+        window_opened(t, now)
+        process_tlp_ack(t, ack, False, bool(found.flag & F_DSACKING), now)
+        return ACK_OK
+    delivered_before = t.delivered - found.sack_delivered
+    _clean_queue(t, seg, ack, prior_una, found, now)
+    _after_clean(t, seg, ack, prior_una, delivered_before, found, now)
+    return ACK_OK
+
+
+def _fast_ack(t: Tcb, seg: Segment, ack: i64, now: i64) -> None:
+    """The common case: in order, nothing lost, nothing SACKed."""
+    t.retransmits = 0
+    t.bytes_acked += (ack - t.snd_una) & 0xFFFFFFFF
+    t.snd_una = ack
+    window: i64 = seg.window << t.snd_wscale
+    if window != t.snd_wnd or t.snd_wl1 != seg.seq:
+        _take_window(t, seg, window)
+    queue = t.rtx
+    acked: i64 = 0
+    newest_at: i64 = -1
+    retransmitted = False
+    while True:
+        sent = queue.first()
+        if sent is None:
+            break
+        if seq_gt(sent.end_seq, ack):
+            if not seq_gt(ack, sent.seq):
+                break
+            acked += _trim_head(t, sent, ack)
+            break
+        acked += sent.segs
+        if sent.retransmissions:
+            retransmitted = True
+            if sent.retransmitted:
+                t.retrans_out -= sent.segs
+        else:
+            newest_at = sent.sent_at
+        rack_advance(t, sent, now)
+        t.packets_out -= sent.segs
+        queue.pop_first()
+    t.delivered += acked
+    if newest_at >= 0 and not retransmitted:
+        rtt_sample(t, (now - newest_at) // 1000, now)
+    elif t.ts_ok and seg.tsecr:
+        _sample_from_timestamp(t, seg, now)
+    elif t.backoff:
+        t.backoff = 0
+        set_rto(t)
+    if t.tlp_active:
+        process_tlp_ack(t, ack, False, False, now)
+    rearm_rto(t, now)
+    schedule_loss_probe(t, now)
+    t.retrans_stamp = 0
+    if acked:
+        _grow(t, acked, now)
+    _maybe_writable(t)
+
+
+def _after_clean(
+    t: Tcb, seg: Segment, ack: i64, prior_una: i64, delivered_before: i64, found: AckState, now: i64
+) -> None:
+    """Losses, timers and the congestion window, once the queue is cleaned."""
+    duplicates: i64 = 0
+    update_reorder_window(t)
+    if t.tlp_active:
+        is_duplicate = not found.flag & (F_UNA_ADVANCED | F_DATA | F_WIN_UPDATE)
+        process_tlp_ack(t, ack, is_duplicate, bool(found.flag & F_DSACKING), now)
+    if dubious(found.flag, t.ca_state):
+        if not found.flag & (F_UNA_ADVANCED | F_DATA | F_WIN_UPDATE | F_DATA_ACKED | F_SYN_ACKED | F_DSACKING):
+            duplicates = 1
+        fast_retransmit_alert(t, found, duplicates, prior_una, now)
+    if found.flag & F_SET_TIMER:
+        rearm_rto(t, now)
+        schedule_loss_probe(t, now)
+    delivered = t.delivered - delivered_before
+    if t.ca_state == CA_CWR or t.ca_state == CA_RECOVERY:
+        cwnd_reduction(t, delivered, found.newly_lost, found.flag)
+    elif delivered > 0 and found.flag & (F_UNA_ADVANCED | F_DATA_ACKED):
+        _grow(t, delivered, now)
+    _maybe_writable(t)
+
+
+def _old_ack(t: Tcb, seg: Segment, ack: i64, prior_una: i64, now: i64) -> None:
+    """An ACK below SND.UNA may still carry news in its SACK blocks."""
+    found = AckState()
+    apply_sacks(t, seg, ack, found, now)
+    if t.packets_out:
+        fast_retransmit_alert(t, found, 0, prior_una, now)
+
+
+def _update_window(t: Tcb, seg: Segment, ack: i64, found: AckState) -> None:
+    """RFC 9293 3.10.7.4: SND.WND from segments newer than SND.WL1/WL2 (tcp_ack_update_window)."""
+    window: i64 = seg.window
+    if not seg.flags & SYN:
+        window <<= t.snd_wscale
+    newer_ack = seq_gt(ack, t.snd_una)
+    newer_seq = seq_gt(seg.seq, t.snd_wl1)
+    if newer_ack or newer_seq or (seg.seq == t.snd_wl1 and (window > t.snd_wnd or window == 0)):
+        if window != t.snd_wnd:
+            found.flag |= F_WIN_UPDATE
+        _take_window(t, seg, window)
+    t.bytes_acked += (ack - t.snd_una) & 0xFFFFFFFF
+    t.snd_una = ack
+
+
+def _take_window(t: Tcb, seg: Segment, window: i64) -> None:
+    t.snd_wl1 = seg.seq
+    if window != t.snd_wnd:
+        t.snd_wnd = window
+        if window > t.max_window:
+            t.max_window = window
+            update_mss(t)
+
+
+def _clean_queue(t: Tcb, seg: Segment, ack: i64, prior_una: i64, found: AckState, now: i64) -> None:
+    """Free what the cumulative ACK covers and measure round trips (tcp_clean_rtx_queue)."""
+    queue = t.rtx
+    acked: i64 = 0
+    first_at: i64 = -1
+    last_at: i64 = -1
+    fack_before = highest_sack(t) if queue.sacked_valid else prior_una
+    while True:
+        sent = queue.first()
+        if sent is None:
+            break
+        if seq_gt(sent.end_seq, ack):
+            if seq_gt(ack, sent.seq):
+                trimmed = _trim_head(t, sent, ack)
+                if trimmed:
+                    acked += trimmed
+                    found.flag |= F_DATA_ACKED
+            break
+        acked += sent.segs
+        if sent.retransmissions:
+            found.flag |= F_RETRANS_DATA_ACKED
+        elif not sent.sacked:
+            last_at = sent.sent_at
+            if first_at < 0:
+                first_at = sent.sent_at
+            if seq_lt(sent.seq, fack_before) and found.reord < 0:
+                found.reord = max(1, ((fack_before - sent.seq) & 0xFFFFFFFF) // max(t.mss_cache, 1))
+            if not seq_gt(sent.end_seq, t.high_seq):
+                found.flag |= F_ORIG_SACK_ACKED
+        _forget_sent(t, sent, now)
+        found.flag |= F_SYN_ACKED if sent.flags & SYN else F_DATA_ACKED
+        queue.pop_first()
+    if queue.empty():
+        queue.sacked_valid = False
+    if found.flag & (F_DATA_ACKED | F_SYN_ACKED):
+        _measure(t, seg, last_at, found, now)
+        found.flag |= F_SET_TIMER
+    elif found.sack_rtt_us >= 0:
+        rtt_sample(t, found.sack_rtt_us, now)
+        found.flag |= F_SET_TIMER
+    if found.flag & F_UNA_ADVANCED and not t.sack_ok:
+        remove_reno_sacks(t, acked)
+    if t.sack_ok:
+        note_reordering(t, found)
+
+
+def _forget_sent(t: Tcb, sent: Sent, now: i64) -> None:
+    """Take an acknowledged piece out of the counts."""
+    if sent.sacked:
+        t.sacked_out -= sent.segs
+    else:
+        t.delivered += sent.segs
+        rack_advance(t, sent, now)
+    if sent.lost:
+        t.lost_out -= sent.segs
+    if sent.retransmitted:
+        t.retrans_out -= sent.segs
+    t.packets_out -= sent.segs
+
+
+def _trim_head(t: Tcb, sent: Sent, ack: i64) -> i64:
+    """A partial ACK inside a piece: cut the acknowledged part off; returns whole segments freed (tcp_tso_acked)."""
+    offset = (ack - sent.seq) & 0xFFFFFFFF
+    before = sent.segs
+    mss = t.mss_cache
+    if not 0 < offset < sent.length:
+        return 0
+    split_sent(t, t.rtx.head, offset, mss)
+    freed = sent.segs
+    rest = t.rtx.items[t.rtx.head + 1]
+    if freed + rest.segs > before:
+        freed = before - rest.segs if before > rest.segs else 0
+    head = t.rtx.first()
+    assert head is not None
+    t.packets_out -= head.segs
+    if head.sacked:
+        t.sacked_out -= head.segs
+    if head.lost:
+        t.lost_out -= head.segs
+    if head.retransmitted:
+        t.retrans_out -= head.segs
+    t.rtx.pop_first()
+    return freed
+
+
+def _measure(t: Tcb, seg: Segment, last_at: i64, found: AckState, now: i64) -> None:
+    """RFC 6298 3, Karn: sample what was not retransmitted, else the SACK's, else the echoed timestamp."""
+    if last_at >= 0 and not found.flag & F_RETRANS_DATA_ACKED:
+        rtt_sample(t, (now - last_at) // 1000, now)
+    elif found.sack_rtt_us >= 0:
+        rtt_sample(t, found.sack_rtt_us, now)
+    elif t.ts_ok and seg.has_ts and seg.tsecr:
+        _sample_from_timestamp(t, seg, now)
+    elif t.backoff:
+        t.backoff = 0
+        set_rto(t)
+
+
+def _sample_from_timestamp(t: Tcb, seg: Segment, now: i64) -> None:
+    """RFC 7323 4: the echo says when the segment that it answers was sent; in ms."""
+    sent_ms = (seg.tsecr - t.ts_offset) & 0xFFFFFFFF
+    delta = (now // 1_000_000 - sent_ms) & 0xFFFFFFFF
+    if delta < 0x80000000 // 1000:
+        rtt_sample(t, delta * 1000 if delta else 1000, now)
+
+
+def _grow(t: Tcb, acked: i64, now: i64) -> None:
+    """Delivered data opens the congestion window if it was in use (RFC 5681 3.1, RFC 7661)."""
+    if t.cc is None or t.state is SYN_SENT:
+        return
+    limited = t.is_cwnd_limited
+    if not limited and t.cwnd < t.ssthresh:
+        limited = t.cwnd < 2 * t.max_packets_out
+    if not limited:
+        return
+    t.cwnd, t.cwnd_cnt = t.cc.increase(t.cwnd, t.cwnd_cnt, t.ssthresh, acked, now)
+    t.cwnd_stamp = now
+    grow_send_buffer(t)
+
+
+def grow_send_buffer(t: Tcb) -> None:
+    """Room for two congestion windows, unless the program fixed the size (tcp_sndbuf_expand)."""
+    if t.sndbuf_locked:
+        return
+    need = t.mss_clamp + 640
+    per_mss: i64 = 1
+    while per_mss < need:
+        per_mss <<= 1
+    per_mss += 256
+    segments = t.cwnd if t.cwnd > 10 else 10
+    if segments < t.reordering + 1:
+        segments = t.reordering + 1
+    wanted = 2 * segments * per_mss
+    most: i64 = t.net.sysctl.tcp_wmem[2]
+    if wanted > most:
+        wanted = most
+    if wanted > t.sndbuf:
+        t.sndbuf = wanted
+
+
+def _maybe_writable(t: Tcb) -> None:
+    """Tell a waiting writer once a third of the buffer is free (sk_stream_write_space)."""
+    if t.no_space and writable(t):
+        t.no_space = False
+        t.wake |= WAKE_OUT
+
+
+def ack_drop_reason(verdict: i64) -> Drop:
+    """The reason under which a refused acknowledgment is counted."""
+    return Drop.ACK_TOO_OLD if verdict == ACK_TOO_OLD else Drop.ACK_OF_UNSENT

@@ -1,0 +1,265 @@
+"""A SYN in LISTEN and the half-open connection that comes of it (RFC 9293 3.10.7.2; tcp_conn_request, tcp_check_req).
+
+A half-open connection is a compact `Request`, not a Tcb: this is what a SYN flood
+fills. The queues that hold requests belong to the host's listener.
+"""
+
+from typing import Final
+
+from timewait.base.instant import MSEC, NEVER
+from timewait.base.ints import i64
+from timewait.base.seq import seq_diff, seq_gt, seq_lt
+from timewait.tcp.cookies import cookie_timestamp, make_cookie
+from timewait.tcp.isn import initial_sequence_number, timestamp_offset
+from timewait.tcp.net import Net
+from timewait.tcp.reasons import Drop, Why
+from timewait.tcp.states import SYN_RCVD
+from timewait.tcp.tcb import KIND_REQUEST, MAX_WSCALE, MSS_DEFAULT, Endpoint, Tcb
+from timewait.tcp.window import initial_window, window_from_space
+from timewait.wire.packet import ACK, PROTO_TCP, RST, SYN, Segment
+
+# What a half-open connection makes of a segment.
+REQ_DROP: Final = 0
+REQ_SYN_ACK: Final = 1
+"""The SYN was repeated: send the SYN-ACK again and restart its timer."""
+REQ_ACK: Final = 2
+"""Out of window: answer with what we expect."""
+REQ_RESET: Final = 3
+"""Another SYN inside the window: reset and forget."""
+REQ_REMOVE: Final = 4
+"""RST: forget."""
+REQ_CHILD: Final = 5
+"""The handshake is complete."""
+REQ_BAD_ACK: Final = 6
+"""The ACK is not of our SYN: treat the segment as one for the listener."""
+
+
+class Request(Endpoint):
+    """A half-open connection (Linux: request_sock)."""
+
+    def __init__(self, seg: Segment) -> None:
+        self.kind = KIND_REQUEST
+        self.flow: bytes = seg.flow
+        self.laddr: bytes = seg.dst
+        self.raddr: bytes = seg.src
+        self.lport: i64 = seg.dport
+        self.rport: i64 = seg.sport
+        self.irs: i64 = seg.seq
+        self.iss: i64 = 0
+        self.mss: i64 = MSS_DEFAULT
+        """The peer's MSS."""
+        self.advmss: i64 = 1460
+        self.snd_wscale: i64 = -1
+        self.rcv_wscale: i64 = 0
+        self.rcv_wnd: i64 = 0
+        self.window_clamp: i64 = 0
+        self.sack_ok: bool = False
+        self.ts_ok: bool = False
+        self.ts_recent: i64 = 0
+        self.ts_offset: i64 = 0
+        self.cookie: bool = False
+        self.acked: bool = False
+        """The handshake was completed, but there was no room in the accept queue, or data is awaited."""
+        self.timeouts: i64 = 0
+        self.retransmits: i64 = 0
+        self.sent_at: i64 = 0
+        self.deadline: i64 = NEVER
+        self.last_oow_ack: i64 = 0
+        self.owner: object = None
+        """The listener."""
+
+
+class ListenOptions:
+    """What a listener hands down to its connections."""
+
+    def __init__(self) -> None:
+        self.rcvbuf: i64 = 0
+        self.user_mss: i64 = 0
+        self.advmss: i64 = 1460
+        self.isn: i64 = -1
+        """Given ISN, as when a TIME-WAIT record is taken over; -1: generate."""
+
+
+def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, now: i64) -> Request:
+    """A half-open connection from a SYN: options agreed, ISN chosen (tcp_conn_request, tcp_openreq_init)."""
+    sysctl = net.sysctl
+    req = Request(seg)
+    mss = seg.mss if seg.mss else MSS_DEFAULT
+    req.mss = options.user_mss if options.user_mss and options.user_mss < mss else mss
+    req.advmss = options.advmss
+    req.ts_ok = bool(seg.has_ts and sysctl.tcp_timestamps)
+    # A cookie has room for the other options only in the timestamp.
+    keeps_options = not cookie or req.ts_ok
+    req.sack_ok = bool(seg.sack_permitted and sysctl.tcp_sack) and keeps_options
+    if seg.wscale >= 0 and sysctl.tcp_window_scaling and keeps_options:
+        req.snd_wscale = seg.wscale if seg.wscale < MAX_WSCALE else MAX_WSCALE
+    if req.ts_ok:
+        req.ts_recent = seg.tsval
+        req.ts_offset = timestamp_offset(net, req.laddr, req.raddr)
+    choose_window(net, req, options)
+    req.cookie = cookie
+    if cookie:
+        req.iss, req.mss = make_cookie(net, seg.flow, seg.seq, req.mss, now)
+    elif options.isn >= 0:
+        req.iss = options.isn
+    else:
+        req.iss = initial_sequence_number(net, req.laddr, req.lport, req.raddr, req.rport, now)
+    req.sent_at = now
+    return req
+
+
+def choose_window(net: Net, req: Request, options: ListenOptions) -> None:
+    """The window to offer: multiples of what a segment will carry (tcp_openreq_init_rwin)."""
+    space = window_from_space(net.sysctl, options.rcvbuf)
+    mss = req.advmss - (12 if req.ts_ok else 0)
+    req.rcv_wnd, req.window_clamp, req.rcv_wscale = initial_window(net.sysctl, space, mss, req.snd_wscale >= 0)
+
+
+def syn_ack(net: Net, req: Request, why: Why, now: i64) -> Segment:
+    """The SYN-ACK of a half-open connection."""
+    seg = _reply(net, req, SYN | ACK, req.iss, why)
+    seg.window = req.rcv_wnd if req.rcv_wnd < 65535 else 65535
+    seg.mss = req.advmss
+    seg.sack_permitted = req.sack_ok
+    if req.snd_wscale >= 0:
+        seg.wscale = req.rcv_wscale
+    if req.ts_ok:
+        seg.has_ts = True
+        seg.tsecr = req.ts_recent
+        if req.cookie:
+            seg.tsval = cookie_timestamp(req.snd_wscale, req.sack_ok, req.ts_offset, now)
+        else:
+            seg.tsval = (now // MSEC + req.ts_offset) & 0xFFFFFFFF
+    return seg
+
+
+def request_ack(net: Net, req: Request, now: i64) -> Segment:
+    """<SEQ=ISS+1><ACK=IRS+1><CTL=ACK>: what we expect of a half-open peer (tcp_v4_reqsk_send_ack)."""
+    seg = _reply(net, req, ACK, (req.iss + 1) & 0xFFFFFFFF, Why.CHALLENGE_ACK)
+    seg.window = req.rcv_wnd >> req.rcv_wscale
+    if req.ts_ok:
+        seg.has_ts = True
+        seg.tsval = (now // MSEC + req.ts_offset) & 0xFFFFFFFF
+        seg.tsecr = req.ts_recent
+    return seg
+
+
+def _reply(net: Net, req: Request, flags: i64, seq: i64, why: Why) -> Segment:
+    seg = Segment()
+    seg.src = req.laddr
+    seg.dst = req.raddr
+    seg.proto = PROTO_TCP
+    seg.ttl = net.sysctl.ip_default_ttl
+    seg.dont_fragment = True
+    seg.sport = req.lport
+    seg.dport = req.rport
+    seg.flow = req.laddr + req.raddr + req.flow[-2:] + req.flow[-4:-2]
+    seg.flags = flags
+    seg.seq = seq
+    seg.ack = (req.irs + 1) & 0xFFFFFFFF
+    seg.why = why
+    net.counters.TcpOutSegs += 1
+    return seg
+
+
+def check_request(net: Net, req: Request, seg: Segment, defer_accept: i64, now: i64) -> i64:
+    """Judge a segment for a half-open connection (tcp_check_req): one of REQ_*."""
+    end = (seg.seq + seg.seq_len) & 0xFFFFFFFF
+    rcv_nxt = (req.irs + 1) & 0xFFFFFFFF
+    flags = seg.flags & (SYN | ACK | RST)
+    old_ts = req.ts_ok and seg.has_ts and req.ts_recent != 0 and seq_diff(req.ts_recent, seg.tsval) > 0
+    paws_reject = old_ts and not flags & RST
+    if seg.seq == req.irs and flags == SYN and not paws_reject:
+        _dropped(net, seg, Drop.REQUEST_DUP_SYN, now)
+        return REQ_DROP if _limit_answer(net, req, now) else REQ_SYN_ACK
+    if flags & ACK and seg.ack != (req.iss + 1) & 0xFFFFFFFF:
+        return REQ_BAD_ACK
+    if paws_reject or not _in_window(seg.seq, end, rcv_nxt, (rcv_nxt + req.rcv_wnd) & 0xFFFFFFFF):
+        _dropped(net, seg, Drop.PAWS if paws_reject else Drop.REQUEST_OUT_OF_WINDOW, now)
+        if paws_reject:
+            net.counters.TcpExtPAWSEstab += 1
+        return REQ_DROP if flags & RST or _oow_limited(net, req, seg, now) else REQ_ACK
+    if seg.has_ts and req.ts_ok and not seq_gt(seg.seq, rcv_nxt):
+        req.ts_recent = seg.tsval
+    if seg.seq == req.irs:
+        flags &= ~SYN
+    if flags & RST:
+        _dropped(net, seg, Drop.REQUEST_RST, now)
+        return REQ_REMOVE
+    if flags & SYN:
+        _dropped(net, seg, Drop.REQUEST_SYN_IN_WINDOW, now)
+        return REQ_RESET
+    if not flags & ACK:
+        _dropped(net, seg, Drop.REQUEST_NO_ACK, now)
+        return REQ_DROP
+    if req.timeouts < defer_accept and end == rcv_nxt:
+        req.acked = True
+        net.counters.TcpExtTCPDeferAcceptDrop += 1
+        _dropped(net, seg, Drop.DEFER_ACCEPT, now)
+        return REQ_DROP
+    return REQ_CHILD
+
+
+def _dropped(net: Net, seg: Segment, drop: Drop, now: i64) -> None:
+    if net.tap is not None:
+        net.tap.dropped(net.name, seg, drop, now)
+
+
+def _in_window(seq: i64, end: i64, low: i64, high: i64) -> bool:
+    if seq == low or (seq_gt(end, low) and seq_lt(seq, high)):
+        return True
+    return seq == high and seq == end
+
+
+def _oow_limited(net: Net, req: Request, seg: Segment, now: i64) -> bool:
+    if seg.seq_len != 0 and not seg.flags & SYN:
+        return False
+    return _limit_answer(net, req, now)
+
+
+def _limit_answer(net: Net, req: Request, now: i64) -> bool:
+    interval: i64 = net.sysctl.tcp_invalid_ratelimit * MSEC
+    if req.last_oow_ack and now - req.last_oow_ack < interval:
+        net.counters.TcpExtTCPACKSkippedSynRecv += 1
+        return True
+    req.last_oow_ack = now if now else 1
+    return False
+
+
+def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64) -> Tcb:
+    """The connection of a completed handshake, in SYN-RECEIVED until its ACK is processed (tcp_create_openreq_child)."""
+    t = Tcb(net, req.laddr, req.lport, req.raddr, req.rport)
+    t.passive = True
+    t.iss = req.iss
+    t.irs = req.irs
+    t.snd_una = (req.iss + 1) & 0xFFFFFFFF
+    t.snd_nxt = t.snd_una
+    t.snd_sml = t.snd_una
+    t.snd_up = t.snd_una
+    t.write_seq = t.snd_una
+    t.pushed_seq = t.snd_una
+    t.rcv_nxt = (req.irs + 1) & 0xFFFFFFFF
+    t.rcv_wup = t.rcv_nxt
+    t.copied_seq = t.rcv_nxt
+    t.last_ack_sent = t.rcv_nxt
+    t.snd_wl1 = req.irs
+    t.rcv_wnd = req.rcv_wnd
+    t.rcv_ssthresh = req.rcv_wnd
+    t.window_clamp = req.window_clamp
+    t.rcv_wscale = req.rcv_wscale
+    t.wscale_ok = req.snd_wscale >= 0
+    t.snd_wscale = req.snd_wscale if t.wscale_ok else 0
+    t.sack_ok = req.sack_ok
+    t.ts_ok = req.ts_ok
+    t.ts_recent = req.ts_recent
+    t.ts_recent_stamp = now if now and req.ts_ok else 0
+    t.ts_offset = req.ts_offset
+    t.mss_clamp = req.mss
+    t.user_mss = options.user_mss
+    t.advmss = req.advmss
+    t.pmtu = pmtu
+    t.rcvbuf = options.rcvbuf
+    t.synack_at = req.sent_at if req.retransmits == 0 else 0
+    t.total_retrans = req.retransmits
+    t.state = SYN_RCVD
+    return t

@@ -1,0 +1,80 @@
+"""What happens once, when both SYNs are acknowledged (tcp_finish_connect, tcp_init_transfer)."""
+
+from timewait.base.ints import i64
+from timewait.base.seq import seq_leq
+from timewait.tcp.ack import grow_send_buffer
+from timewait.tcp.cc import congestion_control
+from timewait.tcp.keepalive import keepalive_idle
+from timewait.tcp.rtt import rtt_sample, set_rto
+from timewait.tcp.segments import TS_OPTION_LENGTH, update_mss
+from timewait.tcp.states import ESTABLISHED, FIN_WAIT_1, Cause
+from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, SEND_SHUTDOWN, WAKE_OUT, Tcb
+from timewait.tcp.window import start_receiving
+from timewait.wire.packet import Segment
+
+
+def take_options(t: Tcb, seg: Segment, now: i64) -> None:
+    """Agree on the options that both SYNs carried (RFC 9293 3.7.1, RFC 7323, RFC 2018)."""
+    sysctl = t.net.sysctl
+    mss = seg.mss if seg.mss else MSS_DEFAULT
+    if t.user_mss and t.user_mss < mss:
+        mss = t.user_mss
+    t.mss_clamp = mss
+    t.ts_ok = bool(seg.has_ts and sysctl.tcp_timestamps)
+    t.sack_ok = bool(seg.sack_permitted and sysctl.tcp_sack)
+    t.wscale_ok = bool(seg.wscale >= 0 and sysctl.tcp_window_scaling)
+    if t.wscale_ok:
+        t.snd_wscale = seg.wscale if seg.wscale < MAX_WSCALE else MAX_WSCALE
+    else:
+        t.snd_wscale = 0
+        t.rcv_wscale = 0
+        if t.window_clamp > 65535:
+            t.window_clamp = 65535
+    if t.ts_ok:
+        t.ts_recent = seg.tsval
+        t.ts_recent_stamp = now if now else 1
+
+
+def ready_to_transfer(t: Tcb, now: i64) -> None:
+    """Congestion control, buffers and keepalive begin."""
+    if t.ts_ok:
+        t.advmss -= TS_OPTION_LENGTH
+    update_mss(t)
+    t.cc = congestion_control(t.net.sysctl.tcp_congestion_control)
+    # RFC 5681 3.1: after a lost SYN the initial window is one segment, unless the timeout proved spurious.
+    t.cwnd = 1 if t.total_retrans > 1 and t.undo_active else t.net.profile.init_cwnd
+    t.undo_active = False
+    t.cwnd_stamp = now
+    t.ca_state = 0
+    t.retrans_stamp = 0
+    t.high_seq = t.snd_nxt
+    t.lsndtime = now
+    t.lrcvtime = now
+    t.rcv_tstamp = now
+    t.cwnd_usage_seq = t.snd_una
+    start_receiving(t, now)
+    grow_send_buffer(t)
+    if t.keepalive:
+        t.keepalive_at = now + keepalive_idle(t)
+
+
+def establish(t: Tcb, seg: Segment, now: i64) -> None:
+    """SYN-RECEIVED and our SYN is acknowledged (RFC 9293 3.10.7.4 fifth check)."""
+    if t.srtt_us == 0 and t.synack_at:
+        rtt_sample(t, (now - t.synack_at) // 1000, now)
+    if t.srtt_us == 0:
+        set_rto(t)
+    t.snd_una = seg.ack
+    t.snd_wnd = seg.window << t.snd_wscale
+    t.max_window = t.snd_wnd
+    t.snd_wl1 = seg.seq
+    t.move(ESTABLISHED, Cause.RCV_ACK_OF_SYN, now)
+    ready_to_transfer(t, now)
+    t.wake |= WAKE_OUT
+    if t.shutdown_mask & SEND_SHUTDOWN and t.fin_queued:
+        t.move(FIN_WAIT_1, Cause.CLOSE_CALL, now)
+
+
+def syn_ack_covers(t: Tcb, seg: Segment) -> bool:
+    """Whether SEG.ACK acknowledges our SYN: SND.UNA < SEG.ACK <= SND.NXT."""
+    return seg.ack != t.snd_una and seq_leq(t.snd_una, seg.ack) and seq_leq(seg.ack, t.snd_nxt)

@@ -1,0 +1,81 @@
+"""How a connection ends before its time: errors, resets, giving up (tcp_done, tcp_reset, tcp_write_err)."""
+
+from timewait.base.instant import NEVER
+from timewait.base.ints import i64
+from timewait.base.seq import seq_leq
+from timewait.tcp.reasons import Why
+from timewait.tcp.segments import reset_segment
+from timewait.tcp.states import CLOSED, TIME_WAIT, Cause, State
+from timewait.tcp.tcb import (
+    RCV_SHUTDOWN,
+    SEND_SHUTDOWN,
+    WAKE_ERR,
+    WAKE_HUP,
+    WAKE_IN,
+    WAKE_OUT,
+    WAKE_RDHUP,
+    Tcb,
+)
+
+
+def finish(t: Tcb, cause: Cause, now: i64) -> None:
+    """Enter CLOSED: timers off, queues for sending emptied, both directions shut (tcp_done)."""
+    if t.state is not CLOSED:
+        t.move(CLOSED, cause, now)
+    t.rtx_kind = 0
+    t.rtx_at = NEVER
+    t.delack_at = NEVER
+    t.keepalive_at = NEVER
+    t.shutdown_mask = RCV_SHUTDOWN | SEND_SHUTDOWN
+    drop_unsent(t)
+    t.ack_pending = 0
+    t.done = True
+    t.wake |= WAKE_IN | WAKE_OUT | WAKE_HUP | WAKE_RDHUP
+
+
+def fail(t: Tcb, errno: i64, cause: Cause, now: i64) -> None:
+    """End the connection and let the program know why: `errno` is reported once."""
+    t.err = errno
+    t.wake |= WAKE_ERR
+    finish(t, cause, now)
+
+
+def drop_unsent(t: Tcb) -> None:
+    """Forget everything that waits to be sent or acknowledged (tcp_write_queue_purge)."""
+    t.unsent = None
+    t.unsent_off = 0
+    t.unsent_len = 0
+    t.rtx.clear()
+    t.packets_out = 0
+    t.sacked_out = 0
+    t.lost_out = 0
+    t.retrans_out = 0
+    t.lost_pending = False
+
+
+def acceptable_seq(t: Tcb) -> i64:
+    """SND.NXT, or the window's end when the peer took its window back (tcp_acceptable_seq)."""
+    end = t.wnd_end()
+    if seq_leq(t.snd_nxt, end) or t.snd_wscale:
+        return t.snd_nxt
+    return end
+
+
+def send_reset(t: Tcb, why: Why, now: i64) -> None:
+    """Tell the peer that the connection is gone."""
+    t.emit(reset_segment(t, acceptable_seq(t), why, now))
+
+
+def become_time_wait(t: Tcb, substate: State, lifetime: i64, cause: Cause, now: i64) -> None:
+    """Shrink to a compact record for `lifetime` ns; FIN_WAIT_2 as substate for an orphan (tcp_time_wait)."""
+    t.time_wait_state = substate
+    t.time_wait_for = lifetime
+    if substate is TIME_WAIT and t.state is not TIME_WAIT:
+        t.move(TIME_WAIT, cause, now)
+    t.rtx_kind = 0
+    t.rtx_at = NEVER
+    t.delack_at = NEVER
+    t.keepalive_at = NEVER
+    t.shutdown_mask = RCV_SHUTDOWN | SEND_SHUTDOWN
+    t.done = True
+    t.wake |= WAKE_IN | WAKE_OUT | WAKE_HUP | WAKE_RDHUP

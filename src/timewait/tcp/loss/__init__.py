@@ -1,0 +1,1 @@
+"""Finding and repairing losses: the scoreboard, RACK, recovery, spurious timeouts."""

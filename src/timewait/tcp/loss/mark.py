@@ -1,0 +1,51 @@
+"""Marks on sent pieces, with the connection's segment counts kept in step."""
+
+from timewait.base.ints import i64
+from timewait.base.seq import seq_lt
+from timewait.tcp.loss.queue import Sent
+from timewait.tcp.tcb import Tcb
+
+
+def mark_lost(t: Tcb, sent: Sent) -> None:
+    """The piece is believed lost: retransmit it when the window admits (tcp_mark_skb_lost)."""
+    if sent.sacked:
+        return
+    if sent.lost:
+        if sent.retransmitted:
+            # The retransmission was lost as well.
+            sent.retransmitted = False
+            t.retrans_out -= sent.segs
+            t.lost += sent.segs
+            t.net.counters.TcpExtTCPLostRetransmit += sent.segs
+        else:
+            return
+    else:
+        sent.lost = True
+        t.lost_out += sent.segs
+        t.lost += sent.segs
+        if sent.retransmitted:
+            sent.retransmitted = False
+            t.retrans_out -= sent.segs
+    t.lost_pending = True
+    queue = t.rtx
+    if not queue.scan_valid or seq_lt(sent.seq, queue.scan_seq):
+        queue.scan_seq = sent.seq
+        queue.scan_valid = True
+
+
+def split_sent(t: Tcb, index: i64, offset: i64, mss: i64) -> None:
+    """Cut a sent piece in two and keep the segment counts in step (tcp_fragment)."""
+    sent = t.rtx.items[index]
+    before = sent.segs
+    t.rtx.split(index, offset, mss)
+    rest = t.rtx.items[index + 1]
+    more = sent.segs + rest.segs - before
+    if more == 0:
+        return
+    t.packets_out += more
+    if sent.sacked:
+        t.sacked_out += more
+    if sent.lost:
+        t.lost_out += more
+    if sent.retransmitted:
+        t.retrans_out += more

@@ -1,0 +1,166 @@
+"""The retransmission queue: what has been sent and is not acknowledged, in order and by time of sending."""
+
+from timewait.base.ints import i64
+from timewait.base.seq import seq_diff, seq_leq
+from timewait.wire.packet import Buffer
+
+
+class Sent:
+    """A sent piece of the stream: one segment, or a super-segment of several."""
+
+    def __init__(self, seq: i64, end_seq: i64, flags: i64, data: Buffer, length: i64, segs: i64, now: i64) -> None:
+        self.seq: i64 = seq
+        self.end_seq: i64 = end_seq
+        """Behind the last octet; SYN and FIN counted."""
+        self.flags: i64 = flags
+        self.data: Buffer = data
+        self.length: i64 = length
+        self.segs: i64 = segs
+        """Wire segments this stands for (Linux: tcp_skb_pcount)."""
+        self.sent_at: i64 = now
+        """Time of the last transmission."""
+        self.retransmissions: i64 = 0
+        self.sacked = False
+        self.lost = False
+        self.retransmitted = False
+        """A retransmission of it is believed to be in flight (TCPCB_SACKED_RETRANS)."""
+        self.in_time_list = False
+        self.before: Sent | None = None
+        self.after: Sent | None = None
+
+
+class RetransmitQueue:
+    """Sent pieces by sequence number, with a second order by time of (re)transmission for RACK.
+
+    Appending, removing the head and moving in the time order are O(1); finding a
+    sequence number is O(log n); inserting the second half of a split is a list insert.
+    """
+
+    def __init__(self) -> None:
+        self.items: list[Sent] = []
+        self.head: i64 = 0
+        """Index of the first live item; what lies before is garbage until compaction."""
+        self.scan_seq: i64 = 0
+        """No lost piece before this one waits for its retransmission; meaningful if scan_valid."""
+        self.scan_valid = False
+        self.sacked_end: i64 = 0
+        """End of the highest SACKed piece; meaningful if sacked_valid."""
+        self.sacked_valid = False
+        self.oldest: Sent | None = None
+        self.newest: Sent | None = None
+
+    def empty(self) -> bool:
+        return self.head >= len(self.items)
+
+    def first(self) -> Sent | None:
+        """The oldest unacknowledged piece."""
+        if self.head >= len(self.items):
+            return None
+        return self.items[self.head]
+
+    def last(self) -> Sent | None:
+        """The piece with the highest sequence number."""
+        if self.head >= len(self.items):
+            return None
+        return self.items[len(self.items) - 1]
+
+    def append(self, sent: Sent) -> None:
+        """Add a piece that was just sent for the first time."""
+        self.items.append(sent)
+        self.touch(sent)
+
+    def pop_first(self) -> None:
+        """Remove the head: it has been acknowledged."""
+        sent = self.items[self.head]
+        self.untouch(sent)
+        self.head += 1
+        if self.head >= len(self.items):
+            self.items = []
+            self.head = 0
+        elif self.head >= 64 and self.head * 2 > len(self.items):
+            del self.items[: self.head]
+            self.head = 0
+
+    def clear(self) -> None:
+        """Forget everything, as when the connection ends."""
+        for i in range(self.head, len(self.items)):
+            self.untouch(self.items[i])
+        self.items = []
+        self.head = 0
+
+    def touch(self, sent: Sent) -> None:
+        """Move a piece to the young end of the time order: it was (re)transmitted."""
+        if sent.in_time_list:
+            self.untouch(sent)
+        sent.before = self.newest
+        if self.newest is not None:
+            self.newest.after = sent
+        else:
+            self.oldest = sent
+        self.newest = sent
+        sent.in_time_list = True
+
+    def untouch(self, sent: Sent) -> None:
+        """Take a piece out of the time order."""
+        if not sent.in_time_list:
+            return
+        if sent.before is not None:
+            sent.before.after = sent.after
+        else:
+            self.oldest = sent.after
+        if sent.after is not None:
+            sent.after.before = sent.before
+        else:
+            self.newest = sent.before
+        sent.before = None
+        sent.after = None
+        sent.in_time_list = False
+
+    def index_of(self, seq: i64) -> i64:
+        """Index of the first piece that ends after seq; len(items) when there is none."""
+        low: i64 = self.head
+        high: i64 = len(self.items)
+        while low < high:
+            middle = (low + high) >> 1
+            if seq_leq(self.items[middle].end_seq, seq):
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def split(self, index: i64, offset: i64, mss: i64) -> None:
+        """Cut the piece at `index` in two, `offset` payload octets (> 0) into it.
+
+        Marks go to both halves; PSH and FIN stay with the second; SYN with the first.
+        The caller keeps the connection's segment counts in step.
+        """
+        sent = self.items[index]
+        assert 0 < offset < sent.length
+        data = sent.data if isinstance(sent.data, memoryview) else memoryview(sent.data)
+        cut = (sent.seq + offset) & 0xFFFFFFFF
+        rest = Sent(cut, sent.end_seq, sent.flags & ~0x02, data[offset:], sent.length - offset, 1, sent.sent_at)
+        rest.segs = (rest.length + mss - 1) // mss
+        rest.retransmissions = sent.retransmissions
+        rest.sacked = sent.sacked
+        rest.lost = sent.lost
+        rest.retransmitted = sent.retransmitted
+        sent.end_seq = cut
+        sent.data = data[:offset]
+        sent.length = offset
+        sent.segs = (offset + mss - 1) // mss
+        sent.flags &= ~0x09
+        self.items.insert(index + 1, rest)
+        if sent.in_time_list:
+            rest.before = sent
+            rest.after = sent.after
+            if sent.after is not None:
+                sent.after.before = rest
+            else:
+                self.newest = rest
+            sent.after = rest
+            rest.in_time_list = True
+
+    def length_from(self, seq: i64) -> i64:
+        """Octets from seq to the end of the queue."""
+        last = self.last()
+        return 0 if last is None else seq_diff(last.end_seq, seq)

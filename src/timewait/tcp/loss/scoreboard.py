@@ -1,0 +1,159 @@
+"""What the peer has: SACK blocks applied to the retransmission queue (RFC 2018, RFC 2883, RFC 6675)."""
+
+from typing import Final
+
+from timewait.base.ints import i64
+from timewait.base.seq import seq_between, seq_diff, seq_geq, seq_gt, seq_leq, seq_lt
+from timewait.tcp.loss.mark import split_sent
+from timewait.tcp.loss.queue import Sent
+from timewait.tcp.loss.rack import rack_advance
+from timewait.tcp.tcb import Tcb
+from timewait.wire.packet import Segment
+
+# What an acknowledgment did (Linux's FLAG_*).
+F_DATA: Final = 0x001
+"""The acknowledgment carried data."""
+F_WIN_UPDATE: Final = 0x002
+F_DATA_ACKED: Final = 0x004
+F_SYN_ACKED: Final = 0x010
+F_DATA_SACKED: Final = 0x020
+F_LOST_RETRANS: Final = 0x080
+F_ORIG_SACK_ACKED: Final = 0x200
+"""Something that was never retransmitted has been delivered."""
+F_UNA_ADVANCED: Final = 0x400
+F_DSACKING: Final = 0x800
+F_SET_TIMER: Final = 0x1000
+F_RETRANS_DATA_ACKED: Final = 0x008
+
+
+class AckState:
+    """What one acknowledgment found, handed from step to step (Linux: tcp_sacktag_state, rate_sample)."""
+
+    def __init__(self) -> None:
+        self.flag: i64 = 0
+        self.sack_rtt_us: i64 = -1
+        self.sack_delivered: i64 = 0
+        self.reord: i64 = -1
+        """Distance, in segments, by which a delivery was late; -1: none."""
+        self.newly_lost: i64 = 0
+
+
+def apply_sacks(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> None:
+    """Mark what the SACK blocks cover as delivered; notice DSACK and reordering (tcp_sacktag_write_queue)."""
+    blocks = seg.sacks
+    first = True
+    for left, right in blocks:
+        if first:
+            first = False
+            if _check_dsack(t, blocks, ack, found):
+                continue
+        if not _block_valid(t, left, right, ack):
+            t.net.counters.TcpExtTCPSACKDiscard += 1
+            continue
+        _mark_block(t, left, right, found, now)
+
+
+def _block_valid(t: Tcb, left: i64, right: i64, ack: i64) -> bool:
+    """A block above SND.UNA, not empty and not beyond what was sent (tcp_is_sackblock_valid)."""
+    return seq_lt(left, right) and seq_leq(right, t.snd_nxt) and seq_geq(left, t.snd_una) and seq_gt(right, ack)
+
+
+def _check_dsack(t: Tcb, blocks: tuple[tuple[int, int], ...], ack: i64, found: AckState) -> bool:
+    """RFC 2883: a first block below the ACK, or inside the second block, reports a duplicate."""
+    left: i64 = blocks[0][0]
+    right: i64 = blocks[0][1]
+    below = seq_lt(left, ack)
+    inside = len(blocks) > 1 and seq_leq(right, blocks[1][1]) and seq_geq(left, blocks[1][0])
+    if not (below or inside):
+        return False
+    counters = t.net.counters
+    if below:
+        counters.TcpExtTCPDSACKRecv += 1
+    else:
+        counters.TcpExtTCPDSACKOfoRecv += 1
+    segs = max(1, seq_diff(right, left) // max(t.mss_cache, 1))
+    t.dsack_dups += segs
+    found.flag |= F_DSACKING
+    t.rack_dsack_seen = True
+    if t.undo_active and t.undo_retrans > 0:
+        t.undo_retrans = t.undo_retrans - segs if t.undo_retrans > segs else 0
+    return True
+
+
+def _mark_block(t: Tcb, left: i64, right: i64, found: AckState, now: i64) -> None:
+    """Walk the pieces that the block covers; a piece it covers in part is split at an MSS boundary."""
+    queue = t.rtx
+    mss = t.mss_cache
+    index = queue.index_of(left)
+    while index < len(queue.items):
+        sent = queue.items[index]
+        if not seq_lt(sent.seq, right):
+            return
+        if not sent.sacked:
+            if seq_lt(sent.seq, left):
+                offset = seq_diff(left, sent.seq)
+                offset += (mss - offset % mss) % mss
+                if offset < sent.length:
+                    split_sent(t, index, offset, mss)
+                index += 1
+                continue
+            if seq_gt(sent.end_seq, right):
+                offset = seq_diff(right, sent.seq)
+                offset -= offset % mss
+                if not 0 < offset < sent.length:
+                    return
+                split_sent(t, index, offset, mss)
+            _mark_sacked(t, sent, found, now)
+        index += 1
+
+
+def _mark_sacked(t: Tcb, sent: Sent, found: AckState, now: i64) -> None:
+    """The peer holds this piece (tcp_sacktag_one)."""
+    rack_advance(t, sent, now)
+    if sent.retransmitted:
+        if sent.lost:
+            sent.lost = False
+            t.lost_out -= sent.segs
+        sent.retransmitted = False
+        t.retrans_out -= sent.segs
+    else:
+        if not sent.retransmissions:
+            if seq_lt(sent.seq, highest_sack(t)):
+                found.reord = _distance(t, sent)
+            if not seq_gt(sent.end_seq, t.high_seq):
+                found.flag |= F_ORIG_SACK_ACKED
+            found.sack_rtt_us = (now - sent.sent_at) // 1000
+        if sent.lost:
+            sent.lost = False
+            t.lost_out -= sent.segs
+    sent.sacked = True
+    found.flag |= F_DATA_SACKED
+    t.sacked_out += sent.segs
+    found.sack_delivered += sent.segs
+    t.delivered += sent.segs
+    if seq_gt(sent.end_seq, t.rtx.sacked_end) or not t.rtx.sacked_valid:
+        t.rtx.sacked_end = sent.end_seq
+        t.rtx.sacked_valid = True
+    t.rtx.untouch(sent)
+
+
+def highest_sack(t: Tcb) -> i64:
+    """End of the highest delivered piece above SND.UNA; SND.UNA when none (FACK point)."""
+    if t.rtx.sacked_valid and seq_between(t.snd_una, t.rtx.sacked_end, t.snd_nxt):
+        return t.rtx.sacked_end
+    return t.snd_una
+
+
+def _distance(t: Tcb, sent: Sent) -> i64:
+    return max(1, seq_diff(highest_sack(t), sent.seq) // max(t.mss_cache, 1))
+
+
+def note_reordering(t: Tcb, found: AckState) -> None:
+    """A delivery was late but not lost: tolerate more of it (tcp_check_sack_reordering)."""
+    if found.reord < 0:
+        return
+    most: i64 = t.net.sysctl.tcp_max_reordering
+    if found.reord > t.reordering:
+        t.reordering = found.reord if found.reord < most else most
+    t.reord_seen += 1
+    t.net.counters.TcpExtTCPSACKReorder += 1

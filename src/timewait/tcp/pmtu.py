@@ -1,0 +1,27 @@
+"""The path turned out narrower than we thought (RFC 1191, RFC 8201; tcp_v4_mtu_reduced, tcp_simple_retransmit)."""
+
+from timewait.base.ints import i64
+from timewait.tcp.loss.mark import mark_lost
+from timewait.tcp.segments import current_mss, update_mss
+from timewait.tcp.tcb import CA_LOSS, Tcb
+
+
+def mtu_reduced(t: Tcb, mtu: i64) -> None:
+    """Take over a smaller path MTU and send again what no longer fits; no sign of congestion, so no reduction."""
+    if mtu >= t.pmtu:
+        return
+    t.pmtu = mtu
+    update_mss(t)
+    mss = current_mss(t)
+    lost_before = t.lost_out
+    for index in range(t.rtx.head, len(t.rtx.items)):
+        sent = t.rtx.items[index]
+        if sent.length > mss and not sent.sacked:
+            mark_lost(t, sent)
+    if t.lost_out == lost_before:
+        return
+    if t.ca_state != CA_LOSS:
+        t.high_seq = t.snd_nxt
+        t.undo_active = False
+        t.ca_state = CA_LOSS
+    t.lost_pending = True

@@ -1,0 +1,345 @@
+"""The receive queue: in-order data for the program, islands out of order, FIN and urgent data in their place."""
+
+from bisect import bisect_right
+from collections import deque
+
+from timewait.base.ints import i64
+from timewait.base.seq import seq_diff, seq_geq, seq_gt, seq_leq, seq_lt
+from timewait.tcp.delack import ack_now, data_received, enter_quickack_mode
+from timewait.tcp.reasons import Drop, Why
+from timewait.tcp.tcb import WAKE_IN, Tcb
+from timewait.tcp.window import free_space
+from timewait.wire.packet import FIN, Buffer, Segment
+
+MAX_SACK_ISLANDS = 64
+"""Islands remembered for reporting; an option has room for four."""
+
+
+def accept_data(t: Tcb, seg: Segment, now: i64) -> bool:
+    """Queue the segment's data (RFC 9293 3.10.7.4 seventh check). True when a FIN has now been reached in order.
+
+    The caller has checked that some of the segment lies in the window.
+    """
+    seq = seg.seq
+    end = (seq + seg.length + (seg.flags & FIN)) & 0xFFFFFFFF
+    if seq == t.rcv_nxt:
+        if seg.length and free_space(t) < seg.length and t.receive_window() == 0:
+            return _window_full(t, seg, now)
+        return _in_order(t, seg, seg.payload, seg.length, end, now)
+    if not seq_gt(end, t.rcv_nxt):
+        _duplicate(t, seg, seq, end, now)
+        return False
+    if not seq_lt(seq, (t.rcv_nxt + t.receive_window()) & 0xFFFFFFFF):
+        t.dropped(seg, Drop.WINDOW_FULL, now)
+        enter_quickack_mode(t, 16)
+        ack_now(t, Why.DUP_ACK)
+        return False
+    if seq_lt(seq, t.rcv_nxt):
+        # Partly old: report the old part and take the rest.
+        _set_dsack(t, seq, t.rcv_nxt)
+        if t.receive_window() == 0:
+            return _window_full(t, seg, now)
+        old = seq_diff(t.rcv_nxt, seq)
+        fresh = _view(seg.payload)[old:]
+        return _in_order(t, seg, fresh, seg.length - old, end, now)
+    _out_of_order(t, seg, now)
+    return False
+
+
+def _window_full(t: Tcb, seg: Segment, now: i64) -> bool:
+    """A probe of a closed window, or more than was offered: refuse it and say what we hold."""
+    t.dropped(seg, Drop.WINDOW_FULL, now)
+    t.net.counters.TcpExtTCPZeroWindowDrop += 1
+    ack_now(t, Why.DUP_ACK)
+    return False
+
+
+def _view(data: Buffer) -> memoryview:
+    return data if isinstance(data, memoryview) else memoryview(data)
+
+
+def _in_order(t: Tcb, seg: Segment, data: Buffer, length: i64, end: i64, now: i64) -> bool:
+    """Data at RCV.NXT: the program's next octets, perhaps joined by islands behind it."""
+    fin = bool(seg.flags & FIN)
+    if length > 0:
+        _enqueue(t, data, length)
+        data_received(t, seg, now)
+    t.rcv_nxt = end
+    if t.ofo_seqs is not None:
+        if not t.ofo_seqs and t.ofo_fin < 0:
+            t.ofo_seqs = None
+            t.ofo_data = None
+        else:
+            fin = _join_islands(t) or fin
+            # RFC 5681 4.2: a filled gap is acknowledged at once.
+            if not t.ofo_seqs:
+                ack_now(t, Why.GAP_FILLED)
+        _trim_sacks(t)
+    if length > 0:
+        t.wake |= WAKE_IN
+    return fin
+
+
+def _enqueue(t: Tcb, data: Buffer, length: i64) -> None:
+    """Hand octets to the program's side."""
+    if t.rcv_queue is None:
+        t.rcv_queue = deque()
+    t.rcv_queue.append(data)
+    t.rcv_queued += length
+    t.bytes_received += length
+
+
+def _duplicate(t: Tcb, seg: Segment, seq: i64, end: i64, now: i64) -> None:
+    """All of it was received before: acknowledge at once, with DSACK (RFC 2883)."""
+    t.net.counters.TcpExtDelayedACKLost += 1
+    _set_dsack(t, seq, end)
+    t.dropped(seg, Drop.OLD_DUPLICATE, now)
+    enter_quickack_mode(t, 16)
+    ack_now(t, Why.DUP_SEGMENT_ACK)
+
+
+def note_old_segment(t: Tcb, seq: i64, end: i64) -> None:
+    """An old data segment was refused before it got here: report it (tcp_send_dupack)."""
+    if seq != end and seq_lt(seq, t.rcv_nxt):
+        t.net.counters.TcpExtDelayedACKLost += 1
+        enter_quickack_mode(t, 16)
+        if t.sack_ok and t.net.sysctl.tcp_dsack:
+            _set_dsack(t, seq, t.rcv_nxt if seq_gt(end, t.rcv_nxt) else end)
+
+
+def _set_dsack(t: Tcb, left: i64, right: i64) -> None:
+    """Remember a duplicate to report in the next acknowledgment."""
+    if not t.sack_ok or not t.net.sysctl.tcp_dsack:
+        return
+    counters = t.net.counters
+    if seq_lt(left, t.rcv_nxt):
+        counters.TcpExtTCPDSACKOldSent += 1
+    else:
+        counters.TcpExtTCPDSACKOfoSent += 1
+    t.dsack = (int(left), int(right))
+
+
+# Out of order. Positions are stream offsets from IRS, which have a plain order.
+
+
+def _offset(t: Tcb, seq: i64) -> i64:
+    """How far seq lies behind what has been received in order."""
+    return t.bytes_received + seq_diff(seq, t.rcv_nxt)
+
+
+def _out_of_order(t: Tcb, seg: Segment, now: i64) -> None:
+    """Hold the segment until the gap before it is filled (RFC 9293 SHLD-31, tcp_data_queue_ofo)."""
+    counters = t.net.counters
+    counters.TcpExtTCPOFOQueue += 1
+    t.rcv_ooopack += 1
+    if t.ofo_seqs is None:
+        t.ofo_seqs = []
+        t.ofo_data = []
+    start = _offset(t, seg.seq)
+    if seg.flags & FIN and t.ofo_fin < 0:
+        t.ofo_fin = start + seg.length
+    if seg.length and free_space(t) < seg.length and not _make_room(t, start, seg.length):
+        t.dropped(seg, Drop.OFO_FULL, now)
+        counters.TcpExtTCPOFODrop += 1
+        ack_now(t, Why.DUP_ACK)
+        return
+    if seg.length:
+        _insert(t, seg, start)
+    if t.sack_ok:
+        _report_island(t, seg.seq, (seg.seq + seg.length + (seg.flags & FIN)) & 0xFFFFFFFF)
+    t.ack_pending |= 1
+    enter_quickack_mode(t, 16)
+    ack_now(t, Why.DUP_ACK)
+
+
+def _make_room(t: Tcb, start: i64, length: i64) -> bool:
+    """Drop the pieces furthest ahead in favour of an earlier one (tcp_prune_ofo_queue)."""
+    seqs = t.ofo_seqs
+    data = t.ofo_data
+    assert seqs is not None and data is not None
+    while seqs and seqs[-1] > start and free_space(t) < length:
+        t.ofo_bytes -= len(data.pop())
+        seqs.pop()
+        t.net.counters.TcpExtOfoPruned += 1
+        t.sack_blocks = None
+    return free_space(t) >= length
+
+
+def _insert(t: Tcb, seg: Segment, start: i64) -> None:
+    """Put the parts that are not held yet into the sorted list."""
+    seqs = t.ofo_seqs
+    held = t.ofo_data
+    assert seqs is not None and held is not None
+    end = start + seg.length
+    index = bisect_right(seqs, start) - 1
+    cursor = start
+    if index >= 0 and seqs[index] + len(held[index]) > cursor:
+        cursor = seqs[index] + len(held[index])
+    index += 1
+    view = _view(seg.payload)
+    duplicate = cursor > start
+    while cursor < end:
+        stop = end
+        if index < len(seqs) and seqs[index] < end:
+            stop = seqs[index]
+        if stop > cursor:
+            seqs.insert(index, int(cursor))
+            held.insert(index, view[cursor - start : stop - start])
+            t.ofo_bytes += stop - cursor
+            index += 1
+        if stop >= end:
+            break
+        duplicate = True
+        cursor = stop + len(held[index])
+        index += 1
+    if duplicate:
+        first = seg.seq
+        last = (seg.seq + seg.length) & 0xFFFFFFFF
+        _set_dsack(t, first, last)
+
+
+def _join_islands(t: Tcb) -> bool:
+    """Move islands that now touch RCV.NXT to the program's side; True when the FIN is reached (tcp_ofo_queue)."""
+    seqs = t.ofo_seqs
+    held = t.ofo_data
+    assert seqs is not None and held is not None
+    used = 0
+    position = t.bytes_received
+    while used < len(seqs) and seqs[used] <= position:
+        piece = held[used]
+        length = len(piece)
+        t.ofo_bytes -= length
+        fresh_at = position - seqs[used]
+        if fresh_at < length:
+            if fresh_at:
+                piece = _view(piece)[fresh_at:]
+            _enqueue(t, piece, length - fresh_at)
+            t.rcv_nxt = (t.rcv_nxt + length - fresh_at) & 0xFFFFFFFF
+            t.wake |= WAKE_IN
+            position = t.bytes_received
+        used += 1
+    if used:
+        del seqs[:used]
+        del held[:used]
+    if t.ofo_fin >= 0 and t.ofo_fin == position:
+        t.rcv_nxt = (t.rcv_nxt + 1) & 0xFFFFFFFF
+        return True
+    return False
+
+
+def _report_island(t: Tcb, left: i64, right: i64) -> None:
+    """RFC 2018 4: the island that just grew comes first; touching ones are one."""
+    blocks = t.sack_blocks
+    if blocks is None:
+        blocks = []
+        t.sack_blocks = blocks
+    grown_left: i64 = left
+    grown_right: i64 = right
+    kept: list[tuple[int, int]] = []
+    for block_left, block_right in blocks:
+        if seq_leq(block_left, grown_right) and seq_geq(block_right, grown_left):
+            if seq_lt(block_left, grown_left):
+                grown_left = block_left
+            if seq_gt(block_right, grown_right):
+                grown_right = block_right
+        else:
+            kept.append((block_left, block_right))
+    kept.insert(0, (int(grown_left), int(grown_right)))
+    del kept[MAX_SACK_ISLANDS:]
+    t.sack_blocks = kept
+
+
+def _trim_sacks(t: Tcb) -> None:
+    """Forget islands that RCV.NXT has passed (tcp_sack_remove)."""
+    if not t.ofo_seqs and t.ofo_fin < 0:
+        t.ofo_seqs = None
+        t.ofo_data = None
+        t.sack_blocks = None
+        return
+    if t.sack_blocks:
+        t.sack_blocks = [block for block in t.sack_blocks if seq_gt(block[1], t.rcv_nxt)]
+
+
+def forget_islands(t: Tcb) -> None:
+    """Behind the FIN nothing can follow: drop what is held out of order."""
+    t.ofo_seqs = None
+    t.ofo_data = None
+    t.ofo_bytes = 0
+    t.ofo_fin = -1
+    t.sack_blocks = None
+
+
+def read(t: Tcb, size: i64, peek: bool) -> bytes:
+    """Up to `size` octets for the program; b"" when nothing waits."""
+    queue = t.rcv_queue
+    if queue is None or size <= 0:
+        return b""
+    if peek:
+        return _peek(t, size)
+    first = queue[0]
+    left = len(first) - t.rcv_head_off
+    if left <= size and (len(queue) == 1 or left == size):
+        queue.popleft()
+        data = first if t.rcv_head_off == 0 else _view(first)[t.rcv_head_off :]
+        t.rcv_head_off = 0
+        _consumed(t, left)
+        return data if isinstance(data, bytes) else bytes(data)
+    if left > size:
+        piece = bytes(_view(first)[t.rcv_head_off : t.rcv_head_off + size])
+        t.rcv_head_off += size
+        _consumed(t, size)
+        return piece
+    parts: list[Buffer] = []
+    total: i64 = 0
+    while queue and total < size:
+        first = queue[0]
+        left = len(first) - t.rcv_head_off
+        want = size - total
+        if left <= want:
+            parts.append(_view(first)[t.rcv_head_off :] if t.rcv_head_off else first)
+            queue.popleft()
+            t.rcv_head_off = 0
+            total += left
+        else:
+            parts.append(_view(first)[t.rcv_head_off : t.rcv_head_off + want])
+            t.rcv_head_off += want
+            total += want
+    _consumed(t, total)
+    return b"".join(parts)
+
+
+def read_views(t: Tcb) -> list[Buffer]:
+    """Everything that waits, as the buffers in which it arrived: no copy."""
+    queue = t.rcv_queue
+    if queue is None:
+        return []
+    views: list[Buffer] = list(queue)
+    if t.rcv_head_off:
+        views[0] = _view(views[0])[t.rcv_head_off :]
+        t.rcv_head_off = 0
+    _consumed(t, t.rcv_queued)
+    return views
+
+
+def _consumed(t: Tcb, count: i64) -> None:
+    t.rcv_queued -= count
+    t.copied_seq = (t.copied_seq + count) & 0xFFFFFFFF
+    if t.rcv_queued == 0:
+        t.rcv_queue = None
+        t.rcv_head_off = 0
+
+
+def _peek(t: Tcb, size: i64) -> bytes:
+    parts: list[Buffer] = []
+    total: i64 = 0
+    offset = t.rcv_head_off
+    assert t.rcv_queue is not None
+    for piece in t.rcv_queue:
+        want = size - total
+        part = _view(piece)[offset : offset + want]
+        offset = 0
+        parts.append(part)
+        total += len(part)
+        if total >= size:
+            break
+    return b"".join(parts)

@@ -1,0 +1,129 @@
+"""The retransmission timeout: back off, retransmit, and when to give up (RFC 6298 5.4-5.7, RFC 9293 3.8.3).
+
+Linux turns its retry counts into time: a connection is given up at the first expiry at
+which (2**(n+1) - 1) * 200 ms have passed since the first retransmission, whatever the
+RTT (quirks.md: RTO-2).
+"""
+
+import errno
+
+from timewait.base.ints import i64
+from timewait.tcp.arm import arm
+from timewait.tcp.fate import fail, send_reset
+from timewait.tcp.loss.recovery import enter_loss
+from timewait.tcp.reasons import Why
+from timewait.tcp.rtt import back_off, rto_max
+from timewait.tcp.states import ESTABLISHED, SYN_RCVD, SYN_SENT, Cause
+from timewait.tcp.tcb import RTO_MIN, TIMER_RTO, Tcb
+from timewait.tcp.transmit import retransmit
+
+RESOURCE_PROBE_INTERVAL = 500_000_000
+"""TCP_RESOURCE_PROBE_INTERVAL: try again soon when the segment could not leave."""
+
+
+def model_timeout(boundary: i64, base: i64, limit: i64) -> i64:
+    """How long `boundary` doublings of `base` take in all, each at most `limit` (tcp_model_timeout)."""
+    ratio = limit // base
+    threshold: i64 = int(ratio).bit_length() - 1 if ratio > 0 else 0
+    if boundary <= threshold:
+        return ((2 << boundary) - 1) * base
+    return ((2 << threshold) - 1) * base + (boundary - threshold) * limit
+
+
+def timed_out(t: Tcb, boundary: i64, timeout: i64, now: i64) -> bool:
+    """Whether retransmissions have gone on for too long (retransmits_timed_out); timeout in ns overrides."""
+    if t.retrans_stamp == 0:
+        return False
+    if timeout == 0:
+        handshake = t.state is SYN_SENT or t.state is SYN_RCVD
+        base: i64 = t.net.profile.rto_init if handshake else RTO_MIN
+        timeout = model_timeout(boundary, base, rto_max(t))
+    return now - t.retrans_stamp >= timeout
+
+
+def orphan_retries(t: Tcb, alive: bool) -> i64:
+    """tcp_orphan_retries: 0 means 8 while the peer may be alive, and none after an ICMP error."""
+    retries = t.net.sysctl.tcp_orphan_retries
+    if t.err_soft and not alive:
+        return 0
+    return 8 if retries == 0 and alive else retries
+
+
+def give_up(t: Tcb, now: i64) -> bool:
+    """Whether the limit is reached; if so the connection ends here (tcp_write_timeout)."""
+    sysctl = t.net.sysctl
+    if t.state is SYN_SENT or t.state is SYN_RCVD:
+        retries = t.syn_retries if t.syn_retries else sysctl.tcp_syn_retries
+        most = retries
+        if t.state is SYN_SENT:
+            most += sysctl.tcp_syn_linear_timeouts
+        expired = t.retransmits >= most
+    else:
+        retries = sysctl.tcp_retries2
+        expired = False
+        if t.orphan:
+            alive = t.rto < rto_max(t)
+            retries = orphan_retries(t, alive)
+            if t.net.orphans > sysctl.tcp_max_orphans:
+                if alive or not timed_out(t, retries, 0, now):
+                    send_reset(t, Why.RST_NO_MEMORY, now)
+                t.net.counters.TcpExtTCPAbortOnMemory += 1
+                fail(t, errno.ETIMEDOUT, Cause.TIMED_OUT, now)
+                return True
+    if not expired:
+        expired = timed_out(t, retries, t.user_timeout, now)
+    if expired:
+        time_out(t, Cause.TIMED_OUT, now)
+    return expired
+
+
+def time_out(t: Tcb, cause: Cause, now: i64) -> None:
+    """The connection is dead: ETIMEDOUT, or what ICMP said before (tcp_write_err)."""
+    t.net.counters.TcpExtTCPAbortOnTimeout += 1
+    fail(t, t.err_soft if t.err_soft else errno.ETIMEDOUT, cause, now)
+
+
+def retransmit_timer(t: Tcb, now: i64) -> None:
+    """The RTO ran out (tcp_retransmit_timer)."""
+    if t.packets_out == 0 or t.rtx.empty():
+        return
+    t.fired("rto", now)
+    shrunk = t.snd_wnd == 0 and not t.orphan and t.state is not SYN_SENT and t.state is not SYN_RCVD
+    if shrunk:
+        if _zero_window_timed_out(t, now):
+            time_out(t, Cause.TIMED_OUT, now)
+            return
+    elif give_up(t, now):
+        return
+    if t.retransmits == 0:
+        t.net.counters.TcpExtTCPTimeouts += 1
+    enter_loss(t, now)
+    t.retransmits += 1
+    t.total_rto += 1
+    # With the window shut the head is retransmitted all the same: it probes the window.
+    seg = retransmit(t, t.rtx.head, 1, Why.RTO, now)
+    if seg is None:
+        arm(t, TIMER_RTO, t.rto if t.rto < RESOURCE_PROBE_INTERVAL else RESOURCE_PROBE_INTERVAL, now)
+        return
+    t.emit(seg)
+    _next_timeout(t, now)
+
+
+def _next_timeout(t: Tcb, now: i64) -> None:
+    """RFC 6298 5.5: double the RTO; Linux lets the first SYN timeouts and thin streams stay linear."""
+    sysctl = t.net.sysctl
+    thin = t.state is ESTABLISHED and sysctl.tcp_thin_linear_timeouts != 0 and t.packets_out < 4
+    if thin and t.ca_state >= 0 and t.retransmits <= 6:
+        t.backoff = 0
+    elif t.state is not SYN_SENT or t.total_rto > sysctl.tcp_syn_linear_timeouts:
+        back_off(t)
+    arm(t, TIMER_RTO, t.rto, now)
+
+
+def _zero_window_timed_out(t: Tcb, now: i64) -> bool:
+    """The peer shrank its window to nothing and has been silent for two minutes (tcp_rtx_probe0_timed_out)."""
+    limit: i64 = rto_max(t)
+    if t.user_timeout and t.user_timeout < limit:
+        limit = t.user_timeout
+    silent = now - t.rcv_tstamp
+    return silent > 2 * limit and t.retrans_stamp != 0 and now - t.retrans_stamp > limit

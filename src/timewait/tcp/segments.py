@@ -1,0 +1,175 @@
+"""Building segments: header fields and options of everything a connection sends."""
+
+from timewait.base.ints import i64
+from timewait.tcp.delack import ack_was_sent
+from timewait.tcp.reasons import Why
+from timewait.tcp.states import SYN_SENT
+from timewait.tcp.tcb import MSS_DEFAULT, Tcb
+from timewait.tcp.window import select_window
+from timewait.wire.packet import ACK, PROTO_TCP, RST, URG, Segment
+
+TS_OPTION_LENGTH = 12
+"""Timestamps with two NOPs, as every Linux segment carries them."""
+
+
+def timestamp_now(t: Tcb, now: i64) -> i64:
+    """TSval: the host's milliseconds plus the connection's offset (RFC 7323 5.4)."""
+    return (now // 1_000_000 + t.ts_offset) & 0xFFFFFFFF
+
+
+def blank(t: Tcb, flags: i64, seq: i64, why: Why) -> Segment:
+    """A segment of this connection with nothing but addresses, flags and sequence number."""
+    seg = Segment()
+    seg.src = t.laddr
+    seg.dst = t.raddr
+    seg.proto = PROTO_TCP
+    seg.ttl = t.ttl
+    seg.tos = t.tos
+    seg.dont_fragment = True
+    seg.flow = t.out_flow
+    seg.sport = t.lport
+    seg.dport = t.rport
+    seg.flags = flags
+    seg.seq = seq
+    seg.why = why
+    t.segs_out += 1
+    t.net.counters.TcpOutSegs += 1
+    return seg
+
+
+def established_segment(t: Tcb, flags: i64, seq: i64, why: Why, now: i64) -> Segment:
+    """A segment in a synchronized state: acknowledgment, window, timestamps, SACK blocks."""
+    seg = blank(t, flags | ACK, seq, why)
+    seg.ack = t.rcv_nxt
+    seg.window = select_window(t)
+    if t.ts_ok:
+        seg.has_ts = True
+        seg.tsval = timestamp_now(t, now)
+        seg.tsecr = t.ts_recent
+    if t.dsack is not None or t.sack_blocks:
+        seg.sacks = take_sack_blocks(t)
+    if t.urgent_out and _urgent_applies(t, seq):
+        seg.flags |= URG
+        seg.urgent = (t.snd_up - seq) & 0xFFFFFFFF
+    ack_was_sent(t, now)
+    return seg
+
+
+def _urgent_applies(t: Tcb, seq: i64) -> bool:
+    """Whether SND.UP lies within the 64 KiB that the urgent pointer can reach from seq."""
+    return 0 < ((t.snd_up - seq) & 0xFFFFFFFF) <= 0xFFFF
+
+
+def take_sack_blocks(t: Tcb) -> tuple[tuple[int, int], ...]:
+    """The SACK blocks that fit: a DSACK first, once (RFC 2883), then the latest islands (RFC 2018 section 4)."""
+    room = 3 if t.ts_ok else 4
+    blocks: list[tuple[int, int]] = []
+    if t.dsack is not None:
+        blocks.append(t.dsack)
+        t.dsack = None
+    if t.sack_blocks:
+        blocks.extend(t.sack_blocks[: room - len(blocks)])
+    return tuple(blocks)
+
+
+def syn_segment(t: Tcb, flags: i64, why: Why, now: i64) -> Segment:
+    """Our SYN, or SYN-ACK of a simultaneous open: same ISN, options as agreed so far."""
+    sysctl = t.net.sysctl
+    seg = blank(t, flags, t.iss, why)
+    seg.mss = t.advmss
+    answering = bool(flags & ACK)
+    if answering:
+        seg.ack = t.rcv_nxt
+        ack_was_sent(t, now)
+    if t.ts_ok if answering else sysctl.tcp_timestamps != 0:
+        seg.has_ts = True
+        seg.tsval = timestamp_now(t, now)
+        seg.tsecr = t.ts_recent if answering else 0
+    if t.sack_ok if answering else sysctl.tcp_sack != 0:
+        seg.sack_permitted = True
+    if t.wscale_ok if answering else sysctl.tcp_window_scaling != 0:
+        seg.wscale = t.rcv_wscale
+    # RFC 7323 2.2: the window of a SYN is never scaled.
+    seg.window = t.rcv_wnd if t.rcv_wnd < 65535 else 65535
+    if t.state is SYN_SENT:
+        t.rcv_wup = t.rcv_nxt
+    return seg
+
+
+def probe_segment(t: Tcb, seq: i64, why: Why, now: i64) -> Segment:
+    """A bare ACK at an old sequence number: keepalive and zero-window probes."""
+    seg = blank(t, ACK, seq, why)
+    seg.ack = t.rcv_nxt
+    seg.window = select_window(t)
+    if t.ts_ok:
+        seg.has_ts = True
+        seg.tsval = timestamp_now(t, now)
+        seg.tsecr = t.ts_recent
+    if t.sack_blocks:
+        seg.sacks = take_sack_blocks(t)
+    return seg
+
+
+def reset_segment(t: Tcb, seq: i64, why: Why, now: i64) -> Segment:
+    """<SEQ=seq><ACK=RCV.NXT><CTL=RST,ACK>: an active reset (RFC 9293 3.10.5, Linux tcp_send_active_reset)."""
+    seg = blank(t, RST | ACK, seq, why)
+    seg.ack = t.rcv_nxt
+    seg.window = select_window(t)
+    if t.ts_ok:
+        seg.has_ts = True
+        seg.tsval = timestamp_now(t, now)
+        seg.tsecr = t.ts_recent
+    t.net.counters.TcpOutRsts += 1
+    return seg
+
+
+def reset_for(seg: Segment, why: Why) -> Segment:
+    """The RST that answers a segment which fits no connection (RFC 9293 3.10.7.1).
+
+    Without ACK: <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>; with ACK: <SEQ=SEG.ACK><CTL=RST>.
+    """
+    reply = Segment()
+    reply.src = seg.dst
+    reply.dst = seg.src
+    reply.proto = PROTO_TCP
+    reply.dont_fragment = True
+    reply.flow = seg.reply_flow
+    reply.sport = seg.dport
+    reply.dport = seg.sport
+    reply.why = why
+    if seg.flags & ACK:
+        reply.flags = RST
+        reply.seq = seg.ack
+    else:
+        reply.flags = RST | ACK
+        reply.ack = (seg.seq + seg.seq_len) & 0xFFFFFFFF
+    return reply
+
+
+def update_mss(t: Tcb) -> None:
+    """Set mss_cache from path MTU, the peer's MSS and the options every segment carries (RFC 9293 3.7.1)."""
+    mss = t.pmtu - t.header_size
+    if mss > t.mss_clamp:
+        mss = t.mss_clamp
+    least = t.net.sysctl.tcp_min_snd_mss
+    if mss < least:
+        mss = least
+    if t.ts_ok:
+        mss -= TS_OPTION_LENGTH
+    # A peer that offers tiny windows would otherwise never be sent a full segment (RFC 9293 3.8.6.2.1).
+    cutoff = t.max_window >> 1 if t.max_window > MSS_DEFAULT else t.max_window
+    if cutoff and mss > cutoff:
+        least = 48 - (TS_OPTION_LENGTH if t.ts_ok else 0)
+        mss = cutoff if cutoff > least else least
+    t.mss_cache = mss if mss > 8 else 8
+
+
+def current_mss(t: Tcb) -> i64:
+    """Payload octets per segment now: SACK blocks that must be sent leave less room (tcp_current_mss)."""
+    mss = t.mss_cache
+    if t.sack_blocks is not None or t.dsack is not None:
+        blocks = (len(t.sack_blocks) if t.sack_blocks else 0) + (0 if t.dsack is None else 1)
+        if blocks:
+            room = 3 if t.ts_ok else 4
+            mss -= 4 + 8 * (blocks if blocks < room else room)
+    return mss if mss > 8 else 8

@@ -1,0 +1,120 @@
+"""The queue of unsent data: what programs wrote, cut into segments when it may leave."""
+
+from collections import deque
+
+from timewait.base.ints import i64
+from timewait.base.seq import seq_gt
+from timewait.tcp.tcb import Chunk, Tcb
+from timewait.wire.packet import Buffer
+
+SMALL = 4096
+"""Writes up to this size are merged into one chunk; larger ones are kept without copying."""
+
+
+def queued(t: Tcb) -> i64:
+    """Octets charged to the send buffer: unsent and unacknowledged."""
+    return t.unsent_len + ((t.snd_nxt - t.snd_una) & 0xFFFFFFFF)
+
+
+def room(t: Tcb) -> i64:
+    """Octets that send() takes now (sk_stream_wspace)."""
+    return t.sndbuf - queued(t)
+
+
+def writable(t: Tcb) -> bool:
+    """Whether poll says EPOLLOUT: a third of the buffer is free and tcp_notsent_lowat is kept."""
+    used = queued(t)
+    if t.sndbuf - used < used >> 1:
+        return False
+    lowat = t.notsent_lowat if t.notsent_lowat else t.net.sysctl.tcp_notsent_lowat
+    return t.unsent_len < lowat
+
+
+def append(t: Tcb, data: Buffer, length: i64, push: bool) -> None:
+    """Queue data behind what is there. `data` must not change any more.
+
+    A push mark on a chunk that grows moves to the new end: Linux marks the last
+    octet of the socket buffer, not of each write.
+    """
+    if t.unsent is None:
+        t.unsent = deque()
+    queue = t.unsent
+    merged = False
+    if queue:
+        last = queue[-1]
+        untouched = len(queue) > 1 or t.unsent_off == 0
+        if untouched and last.length + length <= SMALL:
+            last.data = bytes(last.data) + bytes(data)
+            last.length += length
+            last.push = push
+            merged = True
+        elif untouched and last.length + length <= 65536:
+            last.push = False
+    if not merged:
+        chunk = Chunk(data, length)
+        chunk.push = push
+        queue.append(chunk)
+    t.unsent_len += length
+    t.write_seq = (t.write_seq + length) & 0xFFFFFFFF
+
+
+def force_push(t: Tcb) -> bool:
+    """Half a window has been queued since the last PSH (forced_push)."""
+    return seq_gt(t.write_seq, (t.pushed_seq + (t.max_window >> 1)) & 0xFFFFFFFF)
+
+
+def mark_push(t: Tcb) -> None:
+    """PSH on the last octet queued."""
+    if t.unsent:
+        t.unsent[-1].push = True
+    t.pushed_seq = t.write_seq
+
+
+def take(t: Tcb, count: i64) -> tuple[Buffer, bool]:
+    """Remove the next `count` octets (> 0, <= unsent_len): the data, and whether its last octet is marked PSH."""
+    assert t.unsent is not None
+    queue = t.unsent
+    chunk = queue[0]
+    offset = t.unsent_off
+    left = chunk.length - offset
+    t.unsent_len -= count
+    if count < left:
+        t.unsent_off = offset + count
+        return _slice(chunk.data, offset, offset + count), False
+    if count == left:
+        queue.popleft()
+        t.unsent_off = 0
+        data = chunk.data if offset == 0 else _slice(chunk.data, offset, chunk.length)
+        return data, chunk.push
+    parts: list[Buffer] = []
+    push = False
+    while count > 0:
+        chunk = queue[0]
+        left = chunk.length - t.unsent_off
+        if count < left:
+            parts.append(_slice(chunk.data, t.unsent_off, t.unsent_off + count))
+            t.unsent_off += count
+            push = False
+            break
+        parts.append(_slice(chunk.data, t.unsent_off, chunk.length))
+        push = chunk.push
+        queue.popleft()
+        t.unsent_off = 0
+        count -= left
+    return b"".join(parts), push
+
+
+def _slice(data: Buffer, start: i64, end: i64) -> Buffer:
+    """A part of the data: small parts of bytes are copied, anything else is a view."""
+    if isinstance(data, memoryview):
+        return data[start:end]
+    if end - start <= 2048:
+        return data[start:end]
+    return memoryview(data)[start:end]
+
+
+def forget_rest(t: Tcb) -> None:
+    """Drop all unsent data."""
+    t.unsent = None
+    t.unsent_off = 0
+    t.unsent_len = 0

@@ -1,0 +1,333 @@
+"""What leaves next: `poll_transmit` is pulled until it has nothing more (RFC 9293 section 3.10.2, 3.8.6.2.1).
+
+The order is Linux's: what was made at once (resets, probes), retransmissions that the
+congestion window admits, new data, and last an acknowledgment that nothing carried.
+"""
+
+from timewait.base.ints import i64
+from timewait.base.seq import seq_diff, seq_gt, seq_leq, seq_lt
+from timewait.tcp.arm import arm, check_probe_timer, rearm_rto
+from timewait.tcp.delack import in_pingpong_mode
+from timewait.tcp.loss.mark import split_sent
+from timewait.tcp.loss.queue import Sent
+from timewait.tcp.loss.tlp import schedule_loss_probe
+from timewait.tcp.reasons import Why
+from timewait.tcp.rtt import set_rto
+from timewait.tcp.segments import current_mss, established_segment, syn_segment
+from timewait.tcp.send import force_push, mark_push, take
+from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, SYN_SENT
+from timewait.tcp.tcb import (
+    ACK_NOW,
+    CA_CWR,
+    CA_LOSS,
+    CA_OPEN,
+    CA_RECOVERY,
+    NAGLE_CORK,
+    NAGLE_OFF,
+    TIMER_NONE,
+    TIMER_PROBE0,
+    TIMER_RTO,
+    TIMER_TLP,
+    Tcb,
+)
+from timewait.wire.packet import ACK, FIN, PSH, SYN, Buffer, Segment
+
+
+def poll_transmit(t: Tcb, now: i64) -> Segment | None:
+    """The next segment to send, or None. May be a super-segment (gso_size > 0) of up to `gso_max` octets."""
+    if t.out:
+        seg = t.out.pop(0)
+        if not t.out:
+            t.out = None
+        return seg
+    if t.state is CLOSED or t.state is LISTEN:
+        return None
+    if t.lost_pending:
+        lost = _retransmit_next_lost(t, now)
+        if lost is not None:
+            return lost
+    if (t.unsent_len > 0 or t.fin_queued) and not t.fin_sent:
+        fresh = _send_new(t, now)
+        if fresh is not None:
+            return fresh
+    if t.ack_pending & ACK_NOW:
+        if t.state is SYN_SENT:
+            return None
+        return established_segment(t, ACK, acceptable_ack_seq(t), t.ack_why, now)
+    t.more_to_come = False
+    return None
+
+
+def acceptable_ack_seq(t: Tcb) -> i64:
+    """Sequence number of a segment without data: SND.NXT, or the window's end if it shrank (tcp_acceptable_seq)."""
+    if t.snd_wscale or seq_leq(t.snd_nxt, t.wnd_end()):
+        return t.snd_nxt
+    return t.wnd_end()
+
+
+# New data
+
+
+def _send_new(t: Tcb, now: i64) -> Segment | None:
+    """The next new segment that window, congestion window and Nagle admit (tcp_write_xmit)."""
+    state = t.state
+    if state is SYN_SENT or state is SYN_RCVD:
+        return None
+    mss = current_mss(t)
+    in_flight = t.packets_in_flight()
+    if in_flight == 0 and t.packets_out == 0:
+        _restart_after_idle(t, now)
+    room = t.cwnd - in_flight
+    if room <= 0:
+        _note_cwnd_use(t, True)
+        return None
+    window = seq_diff(t.wnd_end(), t.snd_nxt)
+    length = _sendable(t, mss, room, window)
+    if length < 0:
+        if t.packets_out == 0 and t.rtx_kind == TIMER_NONE:
+            check_probe_timer(t, now)
+        return None
+    flags: i64 = ACK
+    with_fin = t.fin_queued and length == t.unsent_len and (window > length or length == 0)
+    data: Buffer = b""
+    if length > 0:
+        if force_push(t):
+            mark_push(t)
+        data, push = take(t, length)
+        if push:
+            flags |= PSH
+    if with_fin:
+        flags |= FIN
+        t.fin_sent = True
+    return _transmit_new(t, data, length, flags, mss, now)
+
+
+def _sendable(t: Tcb, mss: i64, room: i64, window: i64) -> i64:
+    """How many octets may leave in one (super-)segment now; 0 for a bare FIN; -1 for nothing."""
+    unsent = t.unsent_len
+    if unsent == 0:
+        return 0 if window >= 1 else -1
+    needed = unsent if unsent < mss else mss
+    if window < needed:
+        # What does not fit whole waits; the probe timer sends the part that fits (tcp_snd_wnd_test).
+        return -1
+    limit = unsent
+    largest = t.gso_max - t.gso_max % mss if t.gso_max > mss else mss
+    if limit > largest:
+        limit = largest
+    if limit > room * mss:
+        limit = room * mss
+    if limit > window:
+        limit = window
+    if limit < unsent:
+        return limit - limit % mss if limit > mss else limit
+    if t.fin_queued:
+        return limit
+    partial = limit % mss
+    if partial and _nagle_holds(t):
+        limit -= partial
+        if limit == 0:
+            return -1
+    return limit
+
+
+def _nagle_holds(t: Tcb) -> bool:
+    """Whether a partial segment waits: cork always, Nagle while a small segment is unacknowledged (RFC 9293 3.7.4).
+
+    Minshall's rule: only a small segment in flight holds the next small one back.
+    """
+    if t.nonagle & NAGLE_CORK or t.more_to_come:
+        return True
+    if t.nonagle & NAGLE_OFF or t.urgent_out:
+        return False
+    return t.packets_out > 0 and seq_gt(t.snd_sml, t.snd_una) and seq_leq(t.snd_sml, t.snd_nxt)
+
+
+def _transmit_new(t: Tcb, data: Buffer, length: i64, flags: i64, mss: i64, now: i64) -> Segment:
+    """Account for a piece that leaves for the first time (tcp_event_new_data_sent)."""
+    seq = t.snd_nxt
+    fin = flags & FIN
+    end_seq = (seq + length + fin) & 0xFFFFFFFF
+    segs: i64 = 1 if length <= mss else (length + mss - 1) // mss
+    if length < mss * segs and length > 0:
+        t.snd_sml = end_seq
+    seg = established_segment(t, flags, seq, Why.FIN if fin and length == 0 else Why.DATA, now)
+    if length > 0:
+        seg.payload = data
+        seg.length = length
+        if length > mss:
+            seg.gso_size = mss
+            t.segs_out += segs - 1
+            t.net.counters.TcpOutSegs += segs - 1
+        t.bytes_sent += length
+        t.data_segs_out += segs
+        _data_was_sent(t, now)
+    t.snd_nxt = end_seq
+    prior = t.packets_out
+    t.packets_out += segs
+    t.rtx.append(Sent(seq, end_seq, flags, data, length, segs, now))
+    if t.ca_state == CA_RECOVERY or t.ca_state == CA_CWR:
+        t.prr_out += segs
+    _note_cwnd_use(t, t.packets_in_flight() >= t.cwnd)
+    if prior == 0 or t.rtx_kind == TIMER_TLP or t.rtx_kind == TIMER_NONE or t.rtx_kind == TIMER_PROBE0:
+        if t.rtx_kind == TIMER_PROBE0:
+            t.rtx_kind = TIMER_NONE
+        rearm_rto(t, now)
+    schedule_loss_probe(t, now)
+    return seg
+
+
+def _data_was_sent(t: Tcb, now: i64) -> None:
+    """Data left: a reply that follows soon after data received makes the conversation interactive."""
+    t.lsndtime = now
+    if now - t.lrcvtime < t.ato and not in_pingpong_mode(t):
+        t.pingpong += 1
+
+
+def _note_cwnd_use(t: Tcb, limited: bool) -> None:
+    """Remember whether the congestion window was the limit in this window of data (RFC 7661, tcp_cwnd_validate)."""
+    if seq_leq(t.cwnd_usage_seq, t.snd_una):
+        t.is_cwnd_limited = limited
+        t.max_packets_out = t.packets_out
+        t.cwnd_usage_seq = t.snd_nxt
+    elif limited:
+        t.is_cwnd_limited = True
+        t.max_packets_out = t.packets_out
+        t.cwnd_usage_seq = t.snd_nxt
+    elif not t.is_cwnd_limited and t.packets_out > t.max_packets_out:
+        t.max_packets_out = t.packets_out
+        t.cwnd_usage_seq = t.snd_nxt
+
+
+def _restart_after_idle(t: Tcb, now: i64) -> None:
+    """RFC 2861, tcp_slow_start_after_idle: an idle period longer than the RTO halves the window per RTO."""
+    if not t.net.sysctl.tcp_slow_start_after_idle or t.lsndtime == 0:
+        return
+    idle = now - t.lsndtime
+    if idle <= t.rto:
+        return
+    restart = t.net.profile.init_cwnd
+    if t.cwnd < restart:
+        restart = t.cwnd
+    three_quarters = (t.cwnd >> 1) + (t.cwnd >> 2)
+    if t.ca_state == CA_OPEN and three_quarters > t.ssthresh:
+        t.ssthresh = three_quarters
+    cwnd = t.cwnd
+    idle -= t.rto
+    while idle > 0 and cwnd > restart:
+        cwnd >>= 1
+        idle -= t.rto
+    t.cwnd = cwnd if cwnd > restart else restart
+    t.cwnd_cnt = 0
+    t.lsndtime = now
+
+
+# Retransmission
+
+
+def _retransmit_next_lost(t: Tcb, now: i64) -> Segment | None:
+    """The next piece marked lost whose retransmission is not in flight yet (tcp_xmit_retransmit_queue)."""
+    if t.packets_in_flight() >= t.cwnd:
+        return None
+    queue = t.rtx
+    index = queue.index_of(queue.scan_seq) if queue.scan_valid else queue.head
+    count: i64 = len(queue.items)
+    while index < count:
+        sent = queue.items[index]
+        if sent.lost and not sent.sacked and not sent.retransmitted:
+            queue.scan_seq = sent.seq
+            queue.scan_valid = True
+            room = t.cwnd - t.packets_in_flight()
+            why = Why.LOST_RTX if t.ca_state == CA_LOSS else Why.FAST_RTX
+            return retransmit(t, index, room, why, now)
+        index += 1
+    t.lost_pending = False
+    return None
+
+
+def retransmit(t: Tcb, index: i64, most: i64, why: Why, now: i64) -> Segment | None:
+    """Send the piece at `index` again, at most `most` segments of it (tcp_retransmit_skb).
+
+    None when the peer's window no longer covers it.
+    """
+    queue = t.rtx
+    sent = queue.items[index]
+    if not seq_lt(sent.seq, t.wnd_end()) and sent.seq != t.snd_una and not sent.flags & SYN:
+        return None
+    mss = current_mss(t)
+    if most < 1:
+        most = 1
+    limit = mss * most
+    if t.gso_max == 0:
+        limit = mss
+    window = seq_diff(t.wnd_end(), sent.seq)
+    if 0 < window < limit and window < sent.length and window >= mss:
+        limit = window - window % mss
+    if sent.length > limit:
+        split_sent(t, index, limit, mss)
+    elif sent.length < mss and t.net.sysctl.tcp_retrans_collapse and not sent.flags & (SYN | FIN):
+        _collapse(t, index, mss)
+    if sent.flags & SYN:
+        seg = syn_segment(t, sent.flags, why, now)
+    else:
+        seg = established_segment(t, sent.flags, sent.seq, why, now)
+        seg.payload = sent.data
+        seg.length = sent.length
+        if sent.length > mss:
+            seg.gso_size = mss
+    _account_retransmission(t, sent, now)
+    return seg
+
+
+def _account_retransmission(t: Tcb, sent: Sent, now: i64) -> None:
+    if not sent.retransmitted:
+        sent.retransmitted = True
+        t.retrans_out += sent.segs
+    sent.retransmissions += 1
+    sent.sent_at = now
+    t.rtx.touch(sent)
+    t.total_retrans += sent.segs
+    t.bytes_retrans += sent.length
+    counters = t.net.counters
+    counters.TcpRetransSegs += sent.segs
+    if sent.flags & SYN:
+        counters.TcpExtTCPSynRetrans += 1
+    if t.retrans_stamp == 0:
+        t.retrans_stamp = now
+    if t.undo_active:
+        t.undo_retrans += sent.segs
+    if t.ca_state == CA_RECOVERY or t.ca_state == CA_CWR:
+        t.prr_out += sent.segs
+
+
+def _collapse(t: Tcb, index: i64, mss: i64) -> None:
+    """Let small neighbours ride along in the retransmission (tcp_retrans_collapse)."""
+    queue = t.rtx
+    sent = queue.items[index]
+    while index + 1 < len(queue.items):
+        following = queue.items[index + 1]
+        if following.sacked or following.flags & (SYN | FIN) or sent.length + following.length > mss:
+            return
+        if not seq_leq(following.end_seq, t.wnd_end()):
+            return
+        sent.data = b"".join((sent.data, following.data))
+        sent.length += following.length
+        sent.end_seq = following.end_seq
+        sent.flags |= following.flags & PSH
+        t.packets_out -= following.segs
+        if following.lost:
+            t.lost_out -= following.segs
+        if following.retransmitted:
+            t.retrans_out -= following.segs
+        queue.untouch(following)
+        del queue.items[index + 1]
+
+
+def start_syn(t: Tcb, now: i64) -> None:
+    """Send our SYN for the first time and arm its timer (tcp_connect)."""
+    set_rto(t)
+    t.rtx.append(Sent(t.iss, t.snd_nxt, SYN, b"", 0, 1, now))
+    t.packets_out += 1
+    t.retrans_stamp = now
+    t.emit(syn_segment(t, SYN, Why.SYN, now))
+    arm(t, TIMER_RTO, t.rto, now)

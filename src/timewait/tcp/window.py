@@ -1,0 +1,206 @@
+"""The receive window: what we offer, and how it grows (RFC 9293 section 3.8.6, Linux tcp_select_window).
+
+A receive buffer of n octets offers less than n as window, because Linux charges
+overhead to the same buffer; tcp_adv_win_scale is that share (quirks.md: WIN-1).
+"""
+
+from timewait.base.instant import USEC
+from timewait.base.ints import i64
+from timewait.base.seq import seq_diff
+from timewait.tcp.sysctl import Sysctl
+from timewait.tcp.tcb import MAX_WSCALE, RCV_SHUTDOWN, Tcb
+
+OFO_OVERHEAD = 256
+"""Octets charged per out-of-order piece beyond its payload, so that tiny segments cannot pile up."""
+
+
+def window_from_space(sysctl: Sysctl, space: i64) -> i64:
+    """How much window a buffer of `space` octets offers."""
+    scale = sysctl.tcp_adv_win_scale
+    if scale <= 0:
+        return space >> -scale
+    return space - (space >> scale)
+
+
+def space_from_window(sysctl: Sysctl, window: i64) -> i64:
+    """How large a buffer must be to offer `window` octets."""
+    scale = sysctl.tcp_adv_win_scale
+    if scale <= 0:
+        return window << -scale
+    return (window << scale) // ((1 << scale) - 1)
+
+
+def initial_window(sysctl: Sysctl, space: i64, mss: i64, scaling: bool) -> tuple[i64, i64, i64]:
+    """(window to offer in a SYN, window clamp, scale) for a buffer that offers `space`.
+
+    The window is a multiple of mss; the scale is the least with which the largest
+    allowed buffer can be offered (tcp_select_initial_window).
+    """
+    clamp: i64 = 65535 << MAX_WSCALE
+    if space > clamp:
+        space = clamp
+    window = space
+    if window > mss > 0:
+        window -= window % mss
+    limit: i64 = 32767 if sysctl.tcp_workaround_signed_windows else 65535
+    if window > limit:
+        window = limit
+    scale: i64 = 0
+    if scaling:
+        largest = space if space > sysctl.tcp_rmem[2] else sysctl.tcp_rmem[2]
+        scale = min(max(int(largest).bit_length() - 1 - 15, 0), MAX_WSCALE)
+    if 65535 << scale < clamp:
+        clamp = 65535 << scale
+    return window, clamp, scale
+
+
+def full_space(t: Tcb) -> i64:
+    """The window an empty buffer offers."""
+    return window_from_space(t.net.sysctl, t.rcvbuf)
+
+
+def free_space(t: Tcb) -> i64:
+    """The window the buffer offers now."""
+    used = t.rcv_queued + t.ofo_bytes
+    if t.ofo_seqs is not None:
+        used += OFO_OVERHEAD * len(t.ofo_seqs)
+    return full_space(t) - used
+
+
+def usable_window(t: Tcb) -> i64:
+    """The window worth offering now: receiver-side silly window avoidance (RFC 9293 3.8.6.2.2)."""
+    mss = t.rcv_mss
+    free = free_space(t)
+    allowed = full_space(t)
+    full = t.window_clamp if t.window_clamp < allowed else allowed
+    if mss > full:
+        mss = full
+        if mss <= 0:
+            return 0
+    if free < full >> 1:
+        t.quick = 0
+        if t.rcv_wscale:
+            free -= free & ((1 << t.rcv_wscale) - 1)
+        if free < allowed >> 4 or free < mss:
+            return 0
+    if free > t.rcv_ssthresh:
+        free = t.rcv_ssthresh
+    if t.rcv_wscale:
+        step: i64 = 1 << t.rcv_wscale
+        return (free + step - 1) & ~(step - 1)
+    window = t.rcv_wnd
+    if window <= free - mss or window > free:
+        return free - free % mss
+    if mss == full and free > window + (full >> 1):
+        return free
+    return window
+
+
+def select_window(t: Tcb) -> i64:
+    """Choose the window for a segment that leaves now; returns the raw header field.
+
+    What was offered is never taken back (RFC 9293 3.8.6 SHLD-14), unless
+    tcp_shrink_window says so.
+    """
+    current = t.receive_window()
+    window = usable_window(t)
+    if window < current and not t.net.sysctl.tcp_shrink_window:
+        step: i64 = 1 << t.rcv_wscale
+        window = (current + step - 1) & ~(step - 1)
+    old = t.rcv_wnd
+    t.rcv_wnd = window
+    t.rcv_wup = t.rcv_nxt
+    if t.rcv_wscale == 0 and window > 65535:
+        window = 65535
+        t.rcv_wnd = window
+    field = window >> t.rcv_wscale
+    if field > 65535:
+        field = 65535
+        t.rcv_wnd = field << t.rcv_wscale
+    counters = t.net.counters
+    if field == 0:
+        if old:
+            counters.TcpExtTCPToZeroWindowAdv += 1
+    elif old == 0:
+        counters.TcpExtTCPFromZeroWindowAdv += 1
+    return field
+
+
+def grow_window(t: Tcb, length: i64) -> None:
+    """A well-filled segment lets the offered window grow towards the buffer (tcp_grow_window)."""
+    free = free_space(t)
+    limit = t.window_clamp if t.window_clamp < free else free
+    room = limit - t.rcv_ssthresh
+    if room <= 0:
+        return
+    step = 2 * t.advmss
+    if step < 2 * length:
+        step = 2 * length
+    t.rcv_ssthresh += step if step < room else room
+    t.quick |= 1
+
+
+def measure_receiver_rtt(t: Tcb, length: i64, tsecr: i64, now: i64) -> None:
+    """Estimate the RTT from the receiving side, for receive buffer tuning (tcp_rcv_rtt_measure)."""
+    sample: i64 = 0
+    if t.ts_ok and tsecr:
+        if length < t.rcv_mss or tsecr == t.rcv_rtt_seq:
+            return
+        t.rcv_rtt_seq = tsecr
+        sent_ms = (tsecr - t.ts_offset) & 0xFFFFFFFF
+        delta_ms = (now // 1_000_000 - sent_ms) & 0xFFFFFFFF
+        sample = (delta_ms if delta_ms else 1) * 1000
+    else:
+        if t.rcv_rtt_time == 0 or seq_diff(t.rcv_nxt, t.rcv_rtt_seq) >= 0:
+            if t.rcv_rtt_time:
+                sample = (now - t.rcv_rtt_time) // USEC
+            t.rcv_rtt_seq = (t.rcv_nxt + t.rcv_wnd) & 0xFFFFFFFF
+            t.rcv_rtt_time = now
+        if sample <= 0:
+            return
+    if t.rcv_rtt_us == 0 or sample < t.rcv_rtt_us:
+        t.rcv_rtt_us = sample
+    else:
+        t.rcv_rtt_us += (sample - t.rcv_rtt_us) >> 3
+
+
+def tune_buffer(t: Tcb, now: i64) -> None:
+    """Grow the receive buffer when the program reads more than the last window per RTT (tcp_rcv_space_adjust)."""
+    elapsed = (now - t.rcvq_time) // USEC
+    if t.rcv_rtt_us == 0 or elapsed < t.rcv_rtt_us:
+        return
+    copied = seq_diff(t.copied_seq, t.rcvq_seq)
+    if copied > t.rcvq_space:
+        sysctl = t.net.sysctl
+        if sysctl.tcp_moderate_rcvbuf and not t.rcvbuf_locked and t.rcvq_space > 0:
+            window = 2 * copied + 16 * t.advmss
+            window += 2 * (window * (copied - t.rcvq_space) // t.rcvq_space)
+            wanted = space_from_window(sysctl, window)
+            most: i64 = sysctl.tcp_rmem[2]
+            if wanted > most:
+                wanted = most
+            if wanted > t.rcvbuf:
+                t.rcvbuf = wanted
+                t.window_clamp = window_from_space(sysctl, wanted)
+        t.rcvq_space = copied
+    t.rcvq_seq = t.copied_seq
+    t.rcvq_time = now
+
+
+def start_receiving(t: Tcb, now: i64) -> None:
+    """Set the receiver's limits when the connection is established (tcp_init_buffer_space)."""
+    full = full_space(t)
+    if t.window_clamp > full:
+        t.window_clamp = full
+    if t.rcv_ssthresh > t.window_clamp:
+        t.rcv_ssthresh = t.window_clamp
+    t.rcvq_space = min(t.rcv_ssthresh, t.rcv_wnd, 10 * t.advmss)
+    t.rcvq_seq = t.copied_seq
+    t.rcvq_time = now
+    hint = t.advmss if t.advmss < t.mss_cache else t.mss_cache
+    t.rcv_mss = max(min(hint, t.rcv_wnd >> 1, 536), 88)
+
+
+def receiving(t: Tcb) -> bool:
+    """Whether a program may still read what arrives."""
+    return not t.shutdown_mask & RCV_SHUTDOWN

@@ -1,0 +1,88 @@
+"""A host that only notes what arrives: for tests of what lies between hosts."""
+
+from timewait.base.instant import NEVER
+from timewait.host.route import NetDevice, RouteTable
+from timewait.wire.address import pack, parse_prefix
+from timewait.wire.packet import ACK, Datagram, Packet, Segment, make_flow
+
+
+class FakeInterface(NetDevice):
+    def __init__(self, name, mtu=1500):
+        super().__init__(name, mtu)
+        self.transmit = None
+        self.gso_max = 0
+
+
+class FakeHost:
+    """Has the interface that a world needs of a host; `got` is [(ns, packet or bytes)]."""
+
+    def __init__(self, name, clock, *addresses, tap=None):
+        self.name = name
+        self.clock = clock
+        self.tap = tap
+        self.interfaces = []
+        self.routes = RouteTable()
+        self.got = []
+        self.due = NEVER
+        self.fired = []
+        self.on_rearm = None
+        for number, address in enumerate(addresses):
+            self.add_interface(f"eth{number}", address)
+
+    def add_interface(self, name, *addresses, mtu=1500):
+        iface = FakeInterface(name, mtu)
+        iface.addresses.extend(parse_prefix(text) for text in addresses)
+        self.interfaces.append(iface)
+        self.routes.add_device(iface)
+        return iface
+
+    def receive(self, packet, iface):
+        if self.tap is not None:
+            self.tap.received(self.name, packet, self.clock.now())
+        self.got.append((self.clock.now(), packet))
+
+    def receive_bytes(self, data, iface, verified=False):
+        self.got.append((self.clock.now(), bytes(data)))
+
+    def next_timeout(self):
+        return self.due
+
+    def on_timeout(self):
+        self.fired.append(self.clock.now())
+        self.due = NEVER
+
+    def send(self, packet: Packet, interface=0):
+        if self.tap is not None:
+            self.tap.sent(self.name, packet, self.clock.now())
+        self.interfaces[interface].transmit(packet)
+
+    @property
+    def times(self):
+        return [when for when, _ in self.got]
+
+    @property
+    def packets(self):
+        return [packet for _, packet in self.got]
+
+
+def segment(src="10.0.0.1", dst="10.0.0.2", *, sport=40000, dport=80, flags=ACK, seq=0, payload=b"", **fields):
+    """A TCP segment, DF set as Linux does."""
+    made = Segment()
+    made.src, made.dst, made.proto = pack(src), pack(dst), 6
+    made.sport, made.dport, made.flags, made.seq = sport, dport, flags, seq
+    made.payload, made.length = payload, len(payload)
+    made.dont_fragment = True
+    made.flow = make_flow(made.src, made.dst, sport, dport)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def datagram(src="10.0.0.1", dst="10.0.0.2", *, sport=5000, dport=53, payload=b"", **fields):
+    """A UDP datagram."""
+    made = Datagram()
+    made.src, made.dst, made.proto = pack(src), pack(dst), 17
+    made.sport, made.dport, made.payload = sport, dport, payload
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
