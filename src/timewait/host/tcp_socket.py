@@ -30,8 +30,9 @@ from timewait.host.sockopt import (
     SOL_IPV6,
     SOL_SOCKET,
 )
-from timewait.host.tcp_layer import ConnectionOwner, TcpLayer
+from timewait.host.tcp_layer import TcpLayer
 from timewait.host.tcp_options import TcpOptions
+from timewait.host.tcp_tables import ConnectionOwner
 from timewait.tcp import calls
 from timewait.tcp.delack import in_quickack_mode
 from timewait.tcp.info import tcp_info

@@ -1,0 +1,256 @@
+"""Half-open connections on a host: from a SYN to the accept queue (tcp_conn_request, tcp_v4_syn_recv_sock)."""
+
+from timewait.base.instant import MSEC, NEVER
+from timewait.base.ints import i64
+from timewait.host.listener import Listener
+from timewait.host.route import Route
+from timewait.host.tcp_tables import ConnectionOwner, TcpTables
+from timewait.tcp.arrive import arrive
+from timewait.tcp.arrive_listen import (
+    REQ_ACK,
+    REQ_BAD_ACK,
+    REQ_CHILD,
+    REQ_REMOVE,
+    REQ_RESET,
+    REQ_SYN_ACK,
+    Request,
+    check_request,
+    child_of,
+    choose_window,
+    make_request,
+    request_ack,
+    syn_ack,
+)
+from timewait.tcp.cookies import check_cookie, decode_timestamp
+from timewait.tcp.isn import timestamp_offset
+from timewait.tcp.reasons import Drop, Why
+from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, Cause
+from timewait.tcp.tcb import WAKE_IN, Tcb
+from timewait.wire.packet import ACK, RST, Segment
+
+
+def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn: i64, now: i64) -> None:
+    """A SYN (tcp_conn_request): drop, answer with a cookie, or remember it."""
+    sysctl = tables.net.sysctl
+    counters = tables.net.counters
+    cookie = False
+    if (sysctl.tcp_syncookies == 2 or listener.syn_queue_full()) and isn < 0:
+        if not sysctl.tcp_syncookies:
+            counters.TcpExtTCPReqQFullDrop += 1
+            counters.TcpExtListenDrops += 1
+            tables.dropped(seg, Drop.SYN_QUEUE_FULL, now)
+            return
+        cookie = True
+        counters.TcpExtTCPReqQFullDoCookies += 1
+        listener.overflowed_at = now
+    if listener.accept_queue_full():
+        counters.TcpExtListenOverflows += 1
+        counters.TcpExtListenDrops += 1
+        tables.dropped(seg, Drop.ACCEPT_QUEUE_FULL, now)
+        return
+    if not cookie and isn < 0 and not sysctl.tcp_syncookies:
+        most = sysctl.tcp_max_syn_backlog
+        if most - listener.requests < most >> 2:
+            counters.TcpExtListenDrops += 1
+            tables.dropped(seg, Drop.SYN_LAST_QUARTER, now)
+            return
+    route = tables.machine.routes.find(seg.src)
+    if route is None:
+        tables.dropped(seg, Drop.NO_ROUTE, now)
+        return
+    options = listener.options
+    options.isn = isn
+    options.advmss = _advertised_mss(tables, seg.src, options.user_mss, now)
+    req = make_request(tables.net, seg, options, cookie, now)
+    if cookie:
+        counters.TcpExtSyncookiesSent += 1
+        tables.output(syn_ack(tables.net, req, Why.COOKIE_SYN_ACK, now), route, now)
+        return
+    req.owner = listener
+    tables.endpoints[req.flow] = req
+    listener.add(req)
+    req.deadline = now + tables.net.profile.rto_init
+    tables.push(req.deadline, req)
+    tap = tables.net.tap
+    if tap is not None:
+        tap.moved(tables.net.name, req.flow, LISTEN, SYN_RCVD, Cause.RCV_SYN, now)
+    tables.output(syn_ack(tables.net, req, Why.SYN_ACK, now), route, now)
+
+
+def _advertised_mss(tables: TcpTables, peer: bytes, user_mss: i64, now: i64) -> i64:
+    """MTU less fixed headers towards the peer, or the listener's TCP_MAXSEG."""
+    route = tables.machine.routes.find(peer)
+    mtu: i64 = 1500 if route is None else _device_mtu(route)
+    mss = mtu - (40 if len(peer) == 4 else 60)
+    return user_mss if user_mss and user_mss < mss else mss
+
+
+def _device_mtu(route: Route) -> i64:
+    if route.mtu:
+        return route.mtu
+    return 65536 if route.device is None else route.device.mtu
+
+
+def cookie_ack(tables: TcpTables, listener: Listener, seg: Segment, now: i64) -> bool:
+    """An ACK that may carry a SYN cookie; False when it does not (cookie_v4_check)."""
+    counters = tables.net.counters
+    if tables.net.sysctl.tcp_syncookies != 2 and not listener.saw_overflow(now):
+        return False
+    irs = (seg.seq - 1) & 0xFFFFFFFF
+    mss = check_cookie(tables.net, seg.flow, irs, (seg.ack - 1) & 0xFFFFFFFF, now)
+    if mss == 0:
+        counters.TcpExtSyncookiesFailed += 1
+        return False
+    req = Request(seg)
+    req.irs = irs
+    req.iss = (seg.ack - 1) & 0xFFFFFFFF
+    req.mss = mss
+    req.advmss = _advertised_mss(tables, seg.src, listener.options.user_mss, now)
+    if seg.has_ts and tables.net.sysctl.tcp_timestamps:
+        req.ts_ok = True
+        req.ts_recent = seg.tsval
+        req.ts_offset = timestamp_offset(tables.net, req.laddr, req.raddr)
+        decoded = decode_timestamp(tables.net, seg.tsecr, req.ts_offset)
+        if decoded is None:
+            return False
+        req.snd_wscale, req.sack_ok = decoded
+    choose_window(tables.net, req, listener.options)
+    req.retransmits = 0
+    counters.TcpExtSyncookiesRecv += 1
+    if listener.accept_queue_full():
+        counters.TcpExtListenOverflows += 1
+        counters.TcpExtListenDrops += 1
+        tables.dropped(seg, Drop.ACCEPT_QUEUE_FULL, now)
+        return True
+    _accept_child(tables, listener, req, seg, now)
+    return True
+
+
+def for_request(tables: TcpTables, req: Request, seg: Segment, now: i64) -> None:
+    """A segment for a half-open connection."""
+    listener = req.owner
+    assert isinstance(listener, Listener)
+    if listener.closed:
+        if seg.flags & ACK and not seg.flags & RST:
+            tables.reset(seg, Why.RST_NO_SOCKET)
+        tables.dropped(seg, Drop.NO_SOCKET, now)
+        return
+    verdict = check_request(tables.net, req, seg, listener.defer_accept, now)
+    if verdict == REQ_CHILD:
+        _finish_handshake(tables, listener, req, seg, now)
+    elif verdict == REQ_SYN_ACK:
+        _send_syn_ack(tables, req, Why.SYN_ACK_AGAIN, now)
+        req.deadline = now + _request_timeout(tables, req)
+        tables.push(req.deadline, req)
+    elif verdict == REQ_ACK:
+        tables.answer(request_ack(tables.net, req, now), now)
+    elif verdict == REQ_BAD_ACK:
+        tables.dropped(seg, Drop.REQUEST_BAD_ACK, now)
+        if not seg.flags & RST:
+            tables.reset(seg, Why.RST_BAD_ACK)
+    elif verdict in (REQ_RESET, REQ_REMOVE):
+        if verdict == REQ_RESET:
+            tables.reset(seg, Why.RST_EMBRYONIC)
+        tables.net.counters.TcpAttemptFails += 1
+        tables.net.counters.TcpExtEmbryonicRsts += 1
+        forget_request(tables, req, Cause.RCV_RST, now)
+
+
+def _finish_handshake(tables: TcpTables, listener: Listener, req: Request, seg: Segment, now: i64) -> None:
+    """The third packet is good: a full connection, if the accept queue has room (tcp_v4_syn_recv_sock)."""
+    if listener.accept_queue_full():
+        counters = tables.net.counters
+        counters.TcpExtListenOverflows += 1
+        counters.TcpExtListenDrops += 1
+        tables.dropped(seg, Drop.ACCEPT_QUEUE_FULL, now)
+        if tables.net.sysctl.tcp_abort_on_overflow:
+            tables.reset(seg, Why.RST_OVERFLOW)
+            forget_request(tables, req, Cause.ABORT, now)
+        else:
+            req.acked = True
+        return
+    listener.remove(req)
+    req.deadline = NEVER
+    _accept_child(tables, listener, req, seg, now)
+
+
+def _accept_child(tables: TcpTables, listener: Listener, req: Request, seg: Segment, now: i64) -> None:
+    """Make the full connection, let it process the segment, and queue it for accept()."""
+    pmtu = tables.machine.routes.mtu(req.raddr, now)
+    child = child_of(tables.net, req, listener.options, pmtu, now)
+    child.owner = listener
+    tables.configure(child)
+    tables.endpoints[req.flow] = child
+    tables.net.counters.TcpPassiveOpens += 1
+    _inherit(tables, listener, child)
+    arrive(child, seg, now)
+    if child.done and child.state is CLOSED:
+        tables.after(child, now)
+        return
+    listener.accept_queue.append(child)
+    child.wake = 0
+    tables.after(child, now)
+    owner = listener.owner
+    if isinstance(owner, ConnectionOwner):
+        owner.connection_woken(WAKE_IN)
+
+
+def _inherit(tables: TcpTables, listener: Listener, child: Tcb) -> None:
+    owner = listener.owner
+    if isinstance(owner, ConnectionOwner):
+        owner.inherit(child)
+
+
+def _send_syn_ack(tables: TcpTables, req: Request, why: Why, now: i64) -> None:
+    """Repeat the SYN-ACK (inet_rtx_syn_ack)."""
+    req.retransmits += 1
+    tables.net.counters.TcpRetransSegs += 1
+    tables.net.counters.TcpExtTCPSynRetrans += 1
+    tables.answer(syn_ack(tables.net, req, why, now), now)
+
+
+def _request_timeout(tables: TcpTables, req: Request) -> i64:
+    shift = req.timeouts if req.timeouts < 24 else 24
+    timeout: i64 = tables.net.profile.rto_init << shift
+    limit: i64 = tables.net.sysctl.tcp_rto_max_ms * MSEC
+    return timeout if timeout < limit else limit
+
+
+def request_timer(tables: TcpTables, req: Request, now: i64) -> None:
+    """A SYN-ACK was not answered (reqsk_timer_handler, syn_ack_recalc)."""
+    listener = req.owner
+    assert isinstance(listener, Listener)
+    if listener.closed:
+        forget_request(tables, req, Cause.LISTENER_CLOSED, now)
+        return
+    retries = listener.synack_retries()
+    expire = req.timeouts >= retries
+    resend = True
+    if listener.defer_accept:
+        expire = expire and (not req.acked or req.timeouts >= listener.defer_accept)
+        resend = not req.acked or req.timeouts >= listener.defer_accept - 1
+    tap = tables.net.tap
+    if tap is not None:
+        tap.timer(tables.net.name, req.flow, "synack", now)
+    if expire:
+        forget_request(tables, req, Cause.SYN_ACK_RETRIES, now)
+        return
+    if resend:
+        _send_syn_ack(tables, req, Why.RTO, now)
+    if req.timeouts == 0:
+        listener.young -= 1
+    req.timeouts += 1
+    req.deadline = now + _request_timeout(tables, req)
+    tables.push(req.deadline, req)
+
+
+def forget_request(tables: TcpTables, req: Request, cause: Cause, now: i64) -> None:
+    listener = req.owner
+    assert isinstance(listener, Listener)
+    listener.remove(req)
+    req.deadline = NEVER
+    if tables.endpoints.get(req.flow) is req:
+        del tables.endpoints[req.flow]
+    tap = tables.net.tap
+    if tap is not None:
+        tap.moved(tables.net.name, req.flow, SYN_RCVD, CLOSED, cause, now)

@@ -1,0 +1,258 @@
+"""What TCP on a host keeps: connections and their smaller kin by flow, listeners by port, deadlines in a heap.
+
+One dict holds connections, half-open requests and TIME-WAIT records by the flow of
+what arrives, so that one look-up finds any of them. One heap holds their deadlines;
+an entry that came too early because its deadline moved on is pushed again.
+"""
+
+from heapq import heappush
+from typing import Final
+
+from timewait.base.instant import NEVER
+from timewait.base.ints import i64
+from timewait.base.native import mypyc_attr
+from timewait.base.rng import Streams
+from timewait.host.file import Socket
+from timewait.host.listener import Listener
+from timewait.host.machine import Machine
+from timewait.host.ports import PortOwner, PortTable
+from timewait.host.route import Route
+from timewait.tcp.calls import abort
+from timewait.tcp.net import Net
+from timewait.tcp.reasons import Drop, Why
+from timewait.tcp.segments import reset_for
+from timewait.tcp.states import CLOSED, Cause
+from timewait.tcp.tcb import Endpoint, Tcb
+from timewait.tcp.timers import next_timeout
+from timewait.tcp.timewait import (
+    TimeWait,
+)
+from timewait.tcp.transmit import poll_transmit
+from timewait.wire.packet import Segment
+
+MAX_BURST: Final = 65536
+"""Segments one connection may send at once: beyond this something is wrong."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ConnectionOwner(Socket):
+    """What the layer needs of the socket above a connection."""
+
+    bound: PortOwner
+
+    def connection_woken(self, mask: i64) -> None:
+        """Readiness changed."""
+        raise NotImplementedError
+
+    def connection_gone(self) -> None:
+        """The connection is CLOSED, or a TIME-WAIT record now."""
+        raise NotImplementedError
+
+    def inherit(self, child: Tcb) -> None:
+        """Of a listening socket: give the child what its options say."""
+        raise NotImplementedError
+
+
+class TcpTables:
+    """The tables, and what happens to any connection after something touched it."""
+
+    def __init__(self, machine: Machine, net: Net, streams: Streams) -> None:
+        self.machine: Machine = machine
+        self.net: Net = net
+        self.ports = PortTable(net.sysctl, streams)
+        self.endpoints: dict[bytes, Endpoint] = {}
+        self.listeners: dict[int, list[Listener]] = {}
+        self.time_waits: i64 = 0
+        self.heap: list[tuple[int, int, Endpoint]] = []
+        self.order: i64 = 0
+        self.earliest: i64 = NEVER
+        self.key = streams.secret("tcp reuseport")
+        self.batching = False
+        self.dirty: list[Tcb] = []
+
+    # Connections
+
+    def configure(self, t: Tcb) -> None:
+        """What the path to the peer allows: super-segments, MTU."""
+        route = self.machine.routes.find(t.raddr)
+        if route is not None and route.device is not None and not route.local:
+            limit = route.device.gso_max
+            t.gso_max = limit - t.header_size - 40 if limit else 0
+
+    def after(self, t: Tcb, now: i64) -> None:
+        """Whatever touched a connection: send, wake the program, retire it, set its timer."""
+        if self.batching and not t.done:
+            if not t.dirty:
+                t.dirty = True
+                self.dirty.append(t)
+            return
+        self.drain(t, now)
+
+    def drain(self, t: Tcb, now: i64) -> None:
+        """Send everything the connection may send now, then do what follows from its events."""
+        self._send_all(t, now)
+        if t.wake:
+            mask = t.wake
+            t.wake = 0
+            owner = t.owner
+            if isinstance(owner, ConnectionOwner):
+                owner.connection_woken(mask)
+                if t.out or t.ack_pending & 16:
+                    self._send_all(t, now)
+        if t.done:
+            self._retire(t, now)
+            return
+        at = next_timeout(t)
+        if at < t.armed_at:
+            t.armed_at = at
+            self.push(at, t)
+
+    def flush(self) -> None:
+        """Drain the connections that were touched while batching."""
+        now = self.machine.now()
+        while self.dirty:
+            touched = self.dirty
+            self.dirty = []
+            for t in touched:
+                t.dirty = False
+                self.drain(t, now)
+
+    def _send_all(self, t: Tcb, now: i64) -> None:
+        seg = poll_transmit(t, now)
+        if seg is None:
+            return
+        route = self.machine.routes.find(t.raddr)
+        for _ in range(MAX_BURST):
+            if route is None:
+                self.dropped(seg, Drop.NO_ROUTE, now)
+            else:
+                self.machine.output(seg, route)
+            seg = poll_transmit(t, now)
+            if seg is None:
+                return
+        raise AssertionError("a connection never stops sending")
+
+    def _retire(self, t: Tcb, now: i64) -> None:
+        """A connection is CLOSED or has become a record."""
+        if t.retired:
+            return
+        t.retired = True
+        if t.orphan:
+            self.net.orphans -= 1
+        if t.time_wait_state is not None:
+            self._enter_time_wait(t, now)
+        else:
+            self.remove(t)
+        owner = t.owner
+        if isinstance(owner, ConnectionOwner):
+            owner.connection_gone()
+        elif isinstance(owner, Listener) and t in owner.accept_queue and t.err:
+            # A connection reset while it waits for accept() stays queued, as on Linux.
+            return
+
+    def remove(self, t: Tcb) -> None:
+        if self.endpoints.get(t.flow) is t:
+            del self.endpoints[t.flow]
+
+    def stop_listening(self, listener: Listener, now: i64) -> None:
+        """Close a listener: what waits for accept() is reset, half-open ones fade away (inet_csk_listen_stop)."""
+        listener.closed = True
+        at_port = self.listeners.get(int(listener.port))
+        if at_port is not None and listener in at_port:
+            at_port.remove(listener)
+            if not at_port:
+                del self.listeners[int(listener.port)]
+        while listener.accept_queue:
+            child = listener.accept_queue.popleft()
+            if not child.done:
+                abort(child, Why.RST_LISTENER_CLOSED, now)
+                self.after(child, now)
+
+    # TIME-WAIT records
+
+    def _enter_time_wait(self, t: Tcb, now: i64) -> None:
+        """Replace a connection by its record, or by nothing if there are too many (tcp_time_wait)."""
+        substate = t.time_wait_state
+        assert substate is not None
+        counters = self.net.counters
+        if self.time_waits >= self.net.sysctl.tcp_max_tw_buckets:
+            counters.TcpExtTCPTimeWaitOverflow += 1
+            self.remove(t)
+            t.move(CLOSED, Cause.TIME_WAIT_OVERFLOW, now)
+            return
+        tw = TimeWait(t, substate, now + t.time_wait_for, now)
+        self.endpoints[t.flow] = tw
+        self.time_waits += 1
+        owner = t.owner
+        if isinstance(owner, ConnectionOwner) and owner.bound.kind is not None:
+            bound = PortOwner()
+            bound.family = owner.bound.family
+            bound.local_addr = owner.bound.local_addr
+            bound.local_port = t.lport
+            bound.reuse_addr = owner.bound.reuse_addr
+            bound.reuse_port = owner.bound.reuse_port
+            bound.v6only = owner.bound.v6only
+            bound.time_wait = True
+            self.ports.replace(owner.bound, bound)
+            tw.owner = bound
+        self.push(tw.deadline, tw)
+
+    def forget_time_wait(self, tw: TimeWait, cause: Cause, now: i64) -> None:
+        """The record ends."""
+        tw.deadline = NEVER
+        if self.endpoints.get(tw.flow) is tw:
+            del self.endpoints[tw.flow]
+        self.time_waits -= 1
+        if isinstance(tw.owner, PortOwner):
+            self.ports.release(tw.owner)
+        tap = self.net.tap
+        if tap is not None:
+            tap.moved(self.net.name, tw.flow, tw.substate, CLOSED, cause, now)
+
+    # Time
+
+    def next_timeout(self) -> i64:
+        """The earliest deadline of any connection; may be earlier than anything that is really due."""
+        return self.heap[0][0] if self.heap else NEVER
+
+    def push(self, at: i64, what: Endpoint) -> None:
+        self.order += 1
+        heappush(self.heap, (int(at), int(self.order), what))
+        if at < self.earliest:
+            self.earliest = at
+            self.machine.timeout_changed()
+
+    # Out
+
+    def answer(self, seg: Segment, now: i64) -> None:
+        """Send a segment that belongs to no full connection."""
+        route = self.machine.routes.find(seg.dst)
+        if route is None:
+            self.dropped(seg, Drop.NO_ROUTE, now)
+            return
+        self.output(seg, route, now)
+
+    def output(self, seg: Segment, route: Route, now: i64) -> None:
+        """Hand a segment to IP."""
+        self.machine.output(seg, route)
+
+    def reset(self, seg: Segment, why: Why) -> None:
+        reply = reset_for(seg, why)
+        reply.ttl = self.net.sysctl.ip_default_ttl
+        self.net.counters.TcpOutRsts += 1
+        self.net.counters.TcpOutSegs += 1
+        self.answer(reply, self.machine.now())
+
+    def dropped(self, seg: Segment, drop: Drop, now: i64) -> None:
+        tap = self.net.tap
+        if tap is not None:
+            tap.dropped(self.net.name, seg, drop, now)
+
+    def vanish(self) -> None:
+        """Power is gone: everything is forgotten, nothing is sent."""
+        self.endpoints = {}
+        self.listeners = {}
+        self.heap = []
+        self.dirty = []
+        self.time_waits = 0
+        self.earliest = NEVER
