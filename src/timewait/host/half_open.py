@@ -22,7 +22,7 @@ from timewait.tcp.arrive_listen import (
     syn_ack,
 )
 from timewait.tcp.cookies import check_cookie, decode_timestamp
-from timewait.tcp.isn import timestamp_offset
+from timewait.tcp.isn import NO_ISN, timestamp_offset
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, Cause
 from timewait.tcp.tcb import WAKE_IN, Tcb
@@ -34,7 +34,7 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
     sysctl = tables.net.sysctl
     counters = tables.net.counters
     cookie = False
-    if (sysctl.tcp_syncookies == 2 or listener.syn_queue_full()) and isn < 0:
+    if (sysctl.tcp_syncookies == 2 or listener.syn_queue_full()) and isn == NO_ISN:
         if not sysctl.tcp_syncookies:
             counters.TcpExtTCPReqQFullDrop += 1
             counters.TcpExtListenDrops += 1
@@ -48,7 +48,7 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
         counters.TcpExtListenDrops += 1
         tables.dropped(seg, Drop.ACCEPT_QUEUE_FULL, now)
         return
-    if not cookie and isn < 0 and not sysctl.tcp_syncookies:
+    if not cookie and isn == NO_ISN and not sysctl.tcp_syncookies:
         most = sysctl.tcp_max_syn_backlog
         if most - listener.requests < most >> 2:
             counters.TcpExtListenDrops += 1

@@ -19,6 +19,7 @@ from timewait.tcp.arrive_listen import (
 )
 from timewait.tcp.arrive_sync import icmp_error
 from timewait.tcp.cookies import wants_cookie_check
+from timewait.tcp.isn import NO_ISN
 from timewait.tcp.pmtu import mtu_reduced
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import SYN_RCVD, TIME_WAIT, Cause, State
@@ -58,7 +59,7 @@ class TcpLayer(TcpTables):
             assert isinstance(found, TimeWait)
             self._for_time_wait(found, seg, now)
 
-    def _for_listener(self, seg: Segment, now: i64, isn: i64 = -1) -> None:
+    def _for_listener(self, seg: Segment, now: i64, isn: i64 = NO_ISN) -> None:
         """No connection: a listener's business, or nobody's (RFC 9293 3.10.7.1 and .2)."""
         listener = self.find_listener(seg)
         if listener is None:
@@ -152,7 +153,7 @@ class TcpLayer(TcpTables):
         Raises EADDRNOTAVAIL when the four-tuple is taken.
         """
         found = self.endpoints.get(t.flow)
-        isn: i64 = -1
+        isn: i64 = NO_ISN
         if found is not None:
             if not isinstance(found, TimeWait) or not self._may_reuse(found):
                 raise os_error(errno.EADDRNOTAVAIL, "a connection with these addresses and ports exists")
@@ -181,7 +182,7 @@ class TcpLayer(TcpTables):
             return True
         if not isinstance(found, Tcb):
             return False
-        if seq < 0 or not seq_between(found.snd_una, seq, found.snd_nxt):
+        if seq == -1 or not seq_between(found.snd_una, seq, found.snd_nxt):
             self.net.counters.TcpExtOutOfWindowIcmps += 1
             return False
         if reported.errno == errno.EMSGSIZE:

@@ -10,7 +10,7 @@ from timewait.base.instant import MSEC, NEVER
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_gt, seq_lt
 from timewait.tcp.cookies import cookie_timestamp, make_cookie
-from timewait.tcp.isn import initial_sequence_number, timestamp_offset
+from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import SYN_RCVD
@@ -76,7 +76,7 @@ class ListenOptions:
         self.rcvbuf: i64 = 0
         self.user_mss: i64 = 0
         self.advmss: i64 = 1460
-        self.isn: i64 = -1
+        self.isn: i64 = NO_ISN
         """Given ISN, as when a TIME-WAIT record is taken over; -1: generate."""
 
 
@@ -100,7 +100,7 @@ def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, n
     req.cookie = cookie
     if cookie:
         req.iss, req.mss = make_cookie(net, seg.flow, seg.seq, req.mss, now)
-    elif options.isn >= 0:
+    elif options.isn != NO_ISN:
         req.iss = options.isn
     else:
         req.iss = initial_sequence_number(net, req.laddr, req.lport, req.raddr, req.rport, now)

@@ -10,7 +10,7 @@ from timewait.base.errors import os_error
 from timewait.base.ints import i64
 from timewait.tcp.delack import program_read
 from timewait.tcp.fate import become_time_wait, drop_unsent, finish, send_reset
-from timewait.tcp.isn import initial_sequence_number, timestamp_offset
+from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.keepalive import fin_timeout
 from timewait.tcp.reasons import Why
 from timewait.tcp.reassembly import read, read_views
@@ -45,11 +45,11 @@ from timewait.tcp.window import full_space, initial_window, tune_buffer
 from timewait.wire.packet import Buffer
 
 
-def open_active(t: Tcb, now: i64, isn: i64 = -1) -> None:
+def open_active(t: Tcb, now: i64, isn: i64 = NO_ISN) -> None:
     """OPEN: choose an ISN, send SYN, enter SYN-SENT (RFC 9293 3.10.1). `isn`: given when a TIME-WAIT is reused."""
     net = t.net
     t.ts_offset = timestamp_offset(net, t.laddr, t.raddr)
-    t.iss = isn if isn >= 0 else initial_sequence_number(net, t.laddr, t.lport, t.raddr, t.rport, now)
+    t.iss = isn if isn != NO_ISN else initial_sequence_number(net, t.laddr, t.lport, t.raddr, t.rport, now)
     t.snd_una = t.iss
     t.snd_up = t.iss
     t.snd_sml = t.iss

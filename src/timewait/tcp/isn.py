@@ -5,10 +5,15 @@ ISN = M + F(addresses, ports, secret): M is a clock, F a keyed hash. The clock t
 in 4.77 h; the profile says which.
 """
 
+from typing import Final
+
 from timewait.base.ints import i64
 from timewait.base.rng import keyed_hash
 from timewait.base.seq import seq_add
 from timewait.tcp.net import Net
+
+NO_ISN: Final = -1
+"""No ISN is given: generate one."""
 
 
 def initial_sequence_number(net: Net, laddr: bytes, lport: i64, raddr: bytes, rport: i64, now: i64) -> i64:
