@@ -15,7 +15,20 @@ from setuptools.command.build_ext import build_ext
 
 SOURCE = Path("src/timewait")
 
-COMPILED = ("base", "wire", "tcp", "host", "record/record.py", "world/clock.py", "world/link.py", "world/faults.py")
+COMPILED = (
+    "base",
+    "wire",
+    "tcp",
+    "host",
+    "record/record.py",
+    "record/entries.py",
+    "world/clock.py",
+    "world/pipe.py",
+    "world/link.py",
+    "world/faults.py",
+    "world/words.py",
+    "world/forward.py",
+)
 """What is compiled, relative to src/timewait: whole packages and single files."""
 
 EXCLUDED = {
