@@ -54,6 +54,11 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
             counters.TcpExtListenDrops += 1
             tables.dropped(seg, Drop.SYN_LAST_QUARTER, now)
             return
+    if seg.has_ts and sysctl.tcp_tw_recycle and tables.peer_stamps.refuses(seg.src, seg.tsval, now):
+        counters.TcpExtPAWSPassive += 1
+        counters.TcpExtListenDrops += 1
+        tables.dropped(seg, Drop.PAWS_PASSIVE, now)
+        return
     route = tables.machine.routes.find(seg.src)
     if route is None:
         tables.dropped(seg, Drop.NO_ROUTE, now)

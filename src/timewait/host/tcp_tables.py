@@ -16,6 +16,7 @@ from timewait.host.file import Socket
 from timewait.host.listener import Listener
 from timewait.host.machine import Machine
 from timewait.host.ports import PortOwner, PortTable
+from timewait.host.recycle import PeerStamps
 from timewait.host.route import Route
 from timewait.tcp.calls import abort
 from timewait.tcp.net import Net
@@ -63,6 +64,7 @@ class TcpTables:
         self.endpoints: dict[bytes, Endpoint] = {}
         self.listeners: dict[int, list[Listener]] = {}
         self.time_waits: i64 = 0
+        self.peer_stamps = PeerStamps()
         self.heap: list[tuple[int, int, Endpoint]] = []
         self.order: i64 = 0
         self.earliest: i64 = NEVER
@@ -180,7 +182,11 @@ class TcpTables:
             self.remove(t)
             t.move(CLOSED, Cause.TIME_WAIT_OVERFLOW, now)
             return
-        tw = TimeWait(t, substate, now + t.time_wait_for, now)
+        lifetime = t.time_wait_for
+        if self.net.sysctl.tcp_tw_recycle and t.ts_ok:
+            self.peer_stamps.remember(t.raddr, t.ts_recent, now)
+            lifetime = (t.rto << 2) - (t.rto >> 1)
+        tw = TimeWait(t, substate, now + lifetime, now)
         self.endpoints[t.flow] = tw
         self.time_waits += 1
         owner = t.owner

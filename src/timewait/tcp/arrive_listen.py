@@ -8,7 +8,7 @@ from typing import Final
 
 from timewait.base.instant import MSEC, NEVER
 from timewait.base.ints import i64
-from timewait.base.seq import seq_diff, seq_gt, seq_lt
+from timewait.base.seq import seq_between, seq_diff, seq_gt, seq_lt
 from timewait.tcp.cookies import cookie_timestamp, make_cookie
 from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.net import Net
@@ -57,6 +57,9 @@ class Request(Endpoint):
         self.ts_ok: bool = False
         self.ts_recent: i64 = 0
         self.ts_offset: i64 = 0
+        self.first_tsval: i64 = 0
+        """TSval of the first SYN-ACK and of the latest: what an acceptable ACK echoes lies between them."""
+        self.last_tsval: i64 = 0
         self.cookie: bool = False
         self.acked: bool = False
         """The handshake was completed, but there was no room in the accept queue, or data is awaited."""
@@ -130,6 +133,9 @@ def syn_ack(net: Net, req: Request, why: Why, now: i64) -> Segment:
             seg.tsval = cookie_timestamp(req.snd_wscale, req.sack_ok, req.ts_offset, now)
         else:
             seg.tsval = (now // MSEC + req.ts_offset) & 0xFFFFFFFF
+        if req.first_tsval == 0:
+            req.first_tsval = seg.tsval
+        req.last_tsval = seg.tsval
     return seg
 
 
@@ -174,6 +180,10 @@ def check_request(net: Net, req: Request, seg: Segment, defer_accept: i64, now: 
         return REQ_DROP if _limit_answer(net, req, now) else REQ_SYN_ACK
     if flags & ACK and seg.ack != (req.iss + 1) & 0xFFFFFFFF:
         return REQ_BAD_ACK
+    if seg.has_ts and req.ts_ok and seg.tsecr and not seq_between(req.first_tsval, seg.tsecr, req.last_tsval):
+        net.counters.TcpExtTSEcrRejected += 1
+        _dropped(net, seg, Drop.REQUEST_BAD_TSECR, now)
+        return REQ_DROP if flags & RST or _oow_limited(net, req, seg, now) else REQ_ACK
     if paws_reject or not _in_window(seg.seq, end, rcv_nxt, (rcv_nxt + req.rcv_wnd) & 0xFFFFFFFF):
         _dropped(net, seg, Drop.PAWS if paws_reject else Drop.REQUEST_OUT_OF_WINDOW, now)
         if paws_reject:
@@ -227,7 +237,7 @@ def _limit_answer(net: Net, req: Request, now: i64) -> bool:
 
 
 def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64) -> Tcb:
-    """The connection of a completed handshake, in SYN-RECEIVED until its ACK is processed (tcp_create_openreq_child)."""
+    """The connection of a completed handshake, in SYN-RECEIVED until its ACK is processed (syn_recv_sock)."""
     t = Tcb(net, req.laddr, req.lport, req.raddr, req.rport)
     t.passive = True
     t.iss = req.iss

@@ -83,8 +83,16 @@ def _check_paws(t: Tcb, seg: Segment, now: i64) -> bool:
         return True
     if now - t.ts_recent_stamp >= PAWS_IDLE or seg.flags & RST:
         return True
+    if seg.flags & SYN:
+        _challenge(t, seg, Drop.SYN_CHALLENGED, now)
+        return False
     if _disordered_ack(t, seg, age):
         return True
+    if seg.seq_len == 0 and seg.flags & ACK and seq_lt(seg.seq, t.rcv_nxt):
+        # Old pure ACKs are common and need no answer (Linux 6.14).
+        t.net.counters.TcpExtPAWSOldAck += 1
+        t.dropped(seg, Drop.PAWS, now)
+        return False
     t.net.counters.TcpExtPAWSEstab += 1
     t.dropped(seg, Drop.PAWS, now)
     if not _rate_limited(t, seg, now):
@@ -123,6 +131,8 @@ def _check_sequence(t: Tcb, seg: Segment, now: i64) -> bool:
     if seg.flags & SYN:
         _challenge(t, seg, Drop.SYN_CHALLENGED, now)
         return False
+    if not seq_lt(end, t.rcv_wup):
+        t.net.counters.TcpExtBeyondWindow += 1
     t.dropped(seg, Drop.OUT_OF_WINDOW, now)
     if not _rate_limited(t, seg, now):
         _send_dup_ack(t, seg, Why.DUP_SEGMENT_ACK)

@@ -168,6 +168,7 @@ class Counters:
     TcpExtTW: i64 = 0
     TcpExtTWRecycled: i64 = 0
     TcpExtTWKilled: i64 = 0
+    TcpExtPAWSPassive: i64 = 0
     TcpExtPAWSActive: i64 = 0
     TcpExtPAWSEstab: i64 = 0
     TcpExtBeyondWindow: i64 = 0

@@ -21,7 +21,6 @@ class Sysctl:
     ip_default_ttl: i64 = 64
     ip_local_port_range: tuple[int, int] = (32768, 60999)
     ip_local_reserved_ports: tuple[int, ...] = ()
-    ip_forward: i64 = 0
     ip_no_pmtu_disc: i64 = 0
     ip_nonlocal_bind: i64 = 0
     ipfrag_high_thresh: i64 = 4194304
@@ -33,23 +32,16 @@ class Sysctl:
     icmp_msgs_burst: i64 = 50
     tcp_abort_on_overflow: i64 = 0
     tcp_adv_win_scale: i64 = 1
-    tcp_allowed_congestion_control: tuple[str, ...] = ("reno", "cubic")
-    tcp_app_win: i64 = 31
-    tcp_autocorking: i64 = 1
-    tcp_base_mss: i64 = 1024
     tcp_challenge_ack_limit: i64 = INT_MAX
     tcp_congestion_control: str = "reno"
     tcp_dsack: i64 = 1
     tcp_early_retrans: i64 = 3
-    tcp_ecn: i64 = 2
-    tcp_fastopen: i64 = 1
     tcp_fin_timeout: i64 = 60
     tcp_frto: i64 = 2
     tcp_invalid_ratelimit: i64 = 500
     tcp_keepalive_intvl: i64 = 75
     tcp_keepalive_probes: i64 = 9
     tcp_keepalive_time: i64 = 7200
-    tcp_limit_output_bytes: i64 = 4194304
     tcp_max_orphans: i64 = 131072
     tcp_max_reordering: i64 = 300
     tcp_max_syn_backlog: i64 = 2048
@@ -57,15 +49,12 @@ class Sysctl:
     tcp_min_rtt_wlen: i64 = 300
     tcp_min_snd_mss: i64 = 48
     tcp_moderate_rcvbuf: i64 = 1
-    tcp_mtu_probing: i64 = 0
-    tcp_no_metrics_save: i64 = 0
     tcp_notsent_lowat: i64 = 4294967295
     tcp_orphan_retries: i64 = 0
     tcp_pingpong_thresh: i64 = 1
     tcp_recovery: i64 = 1
     tcp_reordering: i64 = 3
     tcp_retrans_collapse: i64 = 1
-    tcp_retries1: i64 = 3
     tcp_retries2: i64 = 15
     tcp_rfc1337: i64 = 0
     tcp_rmem: tuple[int, int, int] = (4096, 131072, 33554432)
@@ -98,6 +87,8 @@ class Sysctl:
 
     def __getitem__(self, name: str) -> object:
         """The value of a full name such as 'net.ipv4.tcp_syn_retries'. UsageError if there is none."""
+        if name in UNUSED:
+            return UNUSED[name]
         self._check_name(name)
         return getattr(self, _attribute(name))
 
@@ -190,7 +181,6 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "ip_default_ttl", "time to live of packets we originate", "hops", 1, 255),
         Spec(v4 + "ip_local_port_range", "ports for connect() and bind(0)", "port", 1, 65535, "pair"),
         Spec(v4 + "ip_local_reserved_ports", "ports never chosen automatically", "port", kind="ports"),
-        Spec(v4 + "ip_forward", "forward packets between interfaces", "", 0, 1),
         Spec(v4 + "ip_no_pmtu_disc", "path MTU discovery: 0 on, 1 off", "", 0, 3),
         Spec(v4 + "ip_nonlocal_bind", "allow bind() to addresses that are not ours", "", 0, 1),
         Spec(v4 + "ipfrag_high_thresh", "memory for reassembling fragments", "bytes"),
@@ -202,23 +192,16 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "icmp_msgs_burst", "ICMP errors allowed in a burst", "packets"),
         Spec(v4 + "tcp_abort_on_overflow", "reset a finished handshake when the accept queue is full", "", 0, 255),
         Spec(v4 + "tcp_adv_win_scale", "share of the receive buffer kept for overhead", "", -31, 31),
-        Spec(v4 + "tcp_allowed_congestion_control", "algorithms a program may choose", kind="words"),
-        Spec(v4 + "tcp_app_win", "part of the window kept for the application", "", 0, 31),
-        Spec(v4 + "tcp_autocorking", "merge small writes while packets are in flight", "", 0, 255),
-        Spec(v4 + "tcp_base_mss", "first size tried by MTU probing", "bytes"),
         Spec(v4 + "tcp_challenge_ack_limit", "challenge ACKs a second, whole host", "packets"),
         Spec(v4 + "tcp_congestion_control", "algorithm of new connections", kind="word"),
         Spec(v4 + "tcp_dsack", "report duplicates with SACK (RFC 2883)", "", 0, 255),
         Spec(v4 + "tcp_early_retrans", "3: tail loss probe on, 0: off", "", 0, 4),
-        Spec(v4 + "tcp_ecn", "0 off, 1 ask and accept, 2 accept only", "", 0, 5),
-        Spec(v4 + "tcp_fastopen", "bit 0 client, bit 1 server", "", 0, INT_MAX),
         Spec(v4 + "tcp_fin_timeout", "life of an orphan in FIN-WAIT-2", "s"),
         Spec(v4 + "tcp_frto", "detect spurious timeouts (RFC 5682)", "", 0, 255),
         Spec(v4 + "tcp_invalid_ratelimit", "least time between answers to invalid segments", "ms"),
         Spec(v4 + "tcp_keepalive_intvl", "time between unanswered keepalive probes", "s", 1, 32767),
         Spec(v4 + "tcp_keepalive_probes", "unanswered probes before the connection is dead", "probes", 1, 255),
         Spec(v4 + "tcp_keepalive_time", "idle time before the first probe", "s", 1, INT_MAX),
-        Spec(v4 + "tcp_limit_output_bytes", "bytes one connection may queue below TCP", "bytes"),
         Spec(v4 + "tcp_max_orphans", "connections without a process", "connections"),
         Spec(v4 + "tcp_max_reordering", "upper limit of measured reordering", "packets"),
         Spec(v4 + "tcp_max_syn_backlog", "half-open connections of a listener when cookies are off", "connections"),
@@ -226,15 +209,12 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "tcp_min_rtt_wlen", "window of the minimum-RTT filter", "s", 0, 86400),
         Spec(v4 + "tcp_min_snd_mss", "smallest segment size we send", "bytes", 48, 65535),
         Spec(v4 + "tcp_moderate_rcvbuf", "grow the receive buffer with the connection", "", 0, 255),
-        Spec(v4 + "tcp_mtu_probing", "0 off, 1 after a black hole, 2 always", "", 0, 2),
-        Spec(v4 + "tcp_no_metrics_save", "do not remember metrics of closed connections", "", 0, 255),
         Spec(v4 + "tcp_notsent_lowat", "unsent bytes below which a socket is writable", "bytes", 0, 4294967295),
         Spec(v4 + "tcp_orphan_retries", "retransmissions of an orphan; 0 means 8", "retries", 0, 255),
         Spec(v4 + "tcp_pingpong_thresh", "exchanges before acknowledgments are delayed", "", 1, 255),
         Spec(v4 + "tcp_recovery", "bit 0: RACK loss detection (RFC 8985)", "", 0, 7),
         Spec(v4 + "tcp_reordering", "duplicate ACKs that count as a loss", "packets"),
         Spec(v4 + "tcp_retrans_collapse", "merge small segments when retransmitting", "", 0, 255),
-        Spec(v4 + "tcp_retries1", "timeouts before the route is doubted", "retries", 0, 255),
         Spec(v4 + "tcp_retries2", "timeouts before a live connection is given up", "retries", 0, 255),
         Spec(v4 + "tcp_rfc1337", "ignore RST in TIME-WAIT", "", 0, 255),
         Spec(v4 + "tcp_rmem", "receive buffer: least, default, most", "bytes", 1, INT_MAX, "triple"),
@@ -262,20 +242,53 @@ def _specs() -> dict[str, Spec]:
 
 SPECS: Final = _specs()
 
-UNUSED: Final = frozenset(
-    "net.ipv4." + word
-    for word in """
-    tcp_backlog_ack_defer tcp_child_ehash_entries tcp_comp_sack_delay_ns tcp_comp_sack_nr
-    tcp_comp_sack_slack_ns tcp_early_demux tcp_ecn_fallback tcp_ecn_option tcp_ecn_option_beacon
-    tcp_ehash_entries tcp_fack tcp_fastopen_blackhole_timeout_sec tcp_fastopen_key tcp_fwmark_accept
-    tcp_l3mdev_accept tcp_migrate_req tcp_min_tso_segs tcp_mtu_probe_floor tcp_no_ssthresh_metrics_save
-    tcp_pacing_ca_ratio tcp_pacing_ss_ratio tcp_plb_enabled tcp_plb_cong_thresh
-    tcp_plb_idle_rehash_rounds tcp_plb_rehash_rounds tcp_plb_suspend_rto_sec tcp_probe_interval
-    tcp_probe_threshold tcp_reflect_tos tcp_tso_rtt_log tcp_tso_win_divisor
-    tcp_available_congestion_control ipfrag_low_thresh
-""".split()
-)
-"""Parameters of Linux 6.18 that this stack does not act on."""
+UNUSED: Final[dict[str, str]] = {
+    "net.ipv4.ip_forward": "0",
+    "net.ipv4.ipfrag_low_thresh": "3145728",
+    "net.ipv4.tcp_allowed_congestion_control": "reno bbr",
+    "net.ipv4.tcp_app_win": "31",
+    "net.ipv4.tcp_autocorking": "1",
+    "net.ipv4.tcp_available_congestion_control": "reno bbr cubic",
+    "net.ipv4.tcp_backlog_ack_defer": "1",
+    "net.ipv4.tcp_base_mss": "1024",
+    "net.ipv4.tcp_child_ehash_entries": "0",
+    "net.ipv4.tcp_comp_sack_delay_ns": "1000000",
+    "net.ipv4.tcp_comp_sack_nr": "44",
+    "net.ipv4.tcp_comp_sack_slack_ns": "100000",
+    "net.ipv4.tcp_early_demux": "1",
+    "net.ipv4.tcp_ecn": "2",
+    "net.ipv4.tcp_ecn_fallback": "1",
+    "net.ipv4.tcp_ecn_option": "2",
+    "net.ipv4.tcp_ecn_option_beacon": "3",
+    "net.ipv4.tcp_ehash_entries": "-262144",
+    "net.ipv4.tcp_fack": "0",
+    "net.ipv4.tcp_fastopen": "1",
+    "net.ipv4.tcp_fastopen_blackhole_timeout_sec": "0",
+    "net.ipv4.tcp_fastopen_key": "00000000-00000000-00000000-00000000",
+    "net.ipv4.tcp_fwmark_accept": "0",
+    "net.ipv4.tcp_l3mdev_accept": "0",
+    "net.ipv4.tcp_limit_output_bytes": "4194304",
+    "net.ipv4.tcp_migrate_req": "0",
+    "net.ipv4.tcp_min_tso_segs": "2",
+    "net.ipv4.tcp_mtu_probe_floor": "48",
+    "net.ipv4.tcp_mtu_probing": "0",
+    "net.ipv4.tcp_no_metrics_save": "0",
+    "net.ipv4.tcp_no_ssthresh_metrics_save": "1",
+    "net.ipv4.tcp_pacing_ca_ratio": "120",
+    "net.ipv4.tcp_pacing_ss_ratio": "200",
+    "net.ipv4.tcp_plb_cong_thresh": "128",
+    "net.ipv4.tcp_plb_enabled": "0",
+    "net.ipv4.tcp_plb_idle_rehash_rounds": "3",
+    "net.ipv4.tcp_plb_rehash_rounds": "12",
+    "net.ipv4.tcp_plb_suspend_rto_sec": "60",
+    "net.ipv4.tcp_probe_interval": "600",
+    "net.ipv4.tcp_probe_threshold": "8",
+    "net.ipv4.tcp_reflect_tos": "0",
+    "net.ipv4.tcp_retries1": "3",
+    "net.ipv4.tcp_tso_rtt_log": "9",
+    "net.ipv4.tcp_tso_win_divisor": "3",
+}
+"""Parameters of Linux 6.18 that this stack does not act on, with their defaults: they can be read, not set."""
 
 _PROFILES: Final[dict[str, dict[str, object]]] = {
     "linux-6.18": {"net.ipv4.tcp_tw_recycle": None},

@@ -67,7 +67,7 @@ def arrive_time_wait(tw: TimeWait, seg: Segment, net: Net, now: i64) -> i64:
     if _may_be_taken_over(tw, seg, paws_reject):
         return TW_SYN
     if paws_reject:
-        net.counters.TcpExtPAWSEstab += 1
+        net.counters.TcpExtPAWSTimewait += 1
     if seg.flags & RST:
         _dropped(net, seg, Drop.RST_OUT_OF_WINDOW, now)
         return TW_DROP
