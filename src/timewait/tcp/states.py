@@ -106,6 +106,7 @@ class Cause(Enum):
     LISTENER_CLOSED = "listener closed"
     SYN_ACK_RETRIES = "SYN-ACK retries used up"
     HOST_LOST = "the host lost power"
+    UNSEEN = "seen in the kernel's table"
 
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {

@@ -59,7 +59,7 @@ class KernelHost(Port):
         self.powered = True
         self.processes: list[KernelProcess] = []
         self._children: list[subprocess.Popen[bytes]] = []
-        self.namespace = Namespace(name)
+        self.namespace = Namespace(name, own_tables=True)
         try:
             self.tun = Tun(self.namespace, mtu=mtu, offload=offload)
             try:

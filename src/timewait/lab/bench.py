@@ -1,0 +1,578 @@
+"""What a lab works with: a world of two machines, their programs, and the record to be measured.
+
+The machines are called client (10.0.0.1) and server (10.0.0.2) and are joined by one
+link. Whether they are ours or kernels, their processes take the same calls. Time passes
+only in `run`, `until` and the methods that say that they wait.
+"""
+
+import errno
+import select
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Final, TypeAlias
+
+from timewait.base.errors import UsageError, errno_name
+from timewait.base.instant import MSEC, SEC
+from timewait.host.host import Host
+from timewait.host.process import Process
+from timewait.lab.frame import Check, Lab, T, Verdict
+from timewait.lab.kernels import KernelStates
+from timewait.lab.puppet import Puppet
+from timewait.record import measure
+from timewait.record.connections import Connection
+from timewait.record.entries import Called, Moved, Sent
+from timewait.record.match import Match
+from timewait.record.record import Record
+from timewait.tcp.states import State
+from timewait.wire.address import show
+from timewait.wire.packet import Segment
+from timewait.world.clock import RealClock
+from timewait.world.faults import Fault, What
+from timewait.world.kernel import KernelHost
+from timewait.world.kernel_process import KernelProcess
+from timewait.world.link import Link
+from timewait.world.network import World
+
+Computer: TypeAlias = Host | KernelHost
+Program: TypeAlias = Process | KernelProcess
+
+ADDRESSES: Final = {"client": "10.0.0.1", "server": "10.0.0.2"}
+PORT: Final = 80
+"""Where servers listen."""
+PATIENCE: Final = 30 * SEC
+"""How long waiting helpers wait, unless told otherwise."""
+READABLE: Final = select.EPOLLIN | select.EPOLLERR | select.EPOLLHUP
+WRITABLE: Final = select.EPOLLOUT | select.EPOLLERR | select.EPOLLHUP
+
+EXACT: Final = MSEC
+"""How far a time in a simulation may be from its nominal value: rounding to Linux's milliseconds."""
+LATE: Final = 0.04
+"""How late a kernel's timer wheel fires, as a share of the time waited (measured: up to 3.5 %)."""
+SLACK: Final = 60 * MSEC
+"""What a busy machine may add in real time, 4 ms ticks included."""
+
+
+class LabError(RuntimeError):
+    """The experiment could not go on: the text says what was waited for in vain."""
+
+
+class Setting:
+    """How a lab is to be run: what the command line offers."""
+
+    def __init__(
+        self,
+        *,
+        on: str = "sim",
+        kernel: str = "server",
+        profile: str = "",
+        sysctl: Sequence[tuple[str, str, object]] = (),
+        variant: str = "",
+        seed: int = 1,
+    ) -> None:
+        self.on = on
+        self.kernel = kernel
+        """Which side is the kernel's in 'live'."""
+        self.profile = profile
+        """'' for the lab's own."""
+        self.sysctl = sysctl
+        """(host or '' for both, name, value), stronger than what the lab sets."""
+        self.variant = variant
+        self.seed = seed
+
+
+class Pair:
+    """An open connection: a descriptor at each end, with the program that holds it."""
+
+    def __init__(self, client: Program, cfd: int, server: Program, sfd: int, listener: int) -> None:
+        self.client = client
+        self.cfd = cfd
+        self.server = server
+        self.sfd = sfd
+        self.listener = listener
+
+
+class SocketView:
+    """One socket, half-open connection or TIME-WAIT record of a host, as `ss` shows it."""
+
+    def __init__(
+        self, state: State, local: tuple[str, int], remote: tuple[str, int], recv_q: int, send_q: int, timer: str
+    ) -> None:
+        self.state = state
+        self.local = local
+        self.remote = remote
+        self.recv_q = recv_q
+        self.send_q = send_q
+        self.timer = timer
+
+
+class Bench:
+    """One run's world. Labs get it ready made; `another()` makes one more for a comparison."""
+
+    def __init__(
+        self, lab: Lab, setting: Setting, *, sysctl: Mapping[str, object] | None = None, label: T | None = None
+    ) -> None:
+        self.lab = lab
+        self.setting = setting
+        self.on = setting.on
+        self.variant = setting.variant
+        self.label = label
+        self.checks: list[Check] = []
+        self.others: list[Bench] = []
+        self._extra = dict(sysctl or {})
+        self._states = KernelStates()
+        self._kernels: list[KernelHost] = []
+        clock = "virtual" if self.on == "sim" else "real"
+        self.world = World(setting.seed, clock, listeners=() if self.on == "sim" else (self._states,))
+        self.record.meta.update(lab=lab.id, title=lab.title.en, profile=self.profile, on=self.on)
+        self._built: dict[str, Computer] = {}
+        self._puppet: Puppet | None = None
+        self._link: Link | None = None
+        try:
+            if lab.topology != "own":
+                self._pair()
+        except BaseException:
+            self.close()
+            raise
+
+    # Building
+
+    @property
+    def profile(self) -> str:
+        """The kernel that our hosts imitate."""
+        return self.setting.profile or self.lab.profile
+
+    @property
+    def record(self) -> Record:
+        """Everything that has happened."""
+        return self.world.record
+
+    def _pair(self) -> None:
+        ends: list[Computer | Puppet] = []
+        for name in ("client", "server"):
+            if self.lab.topology == "puppet-" + name:
+                other = "server" if name == "client" else "client"
+                address = ADDRESSES[name] + "/24"
+                self._puppet = Puppet(name, self.world.clock, address, ADDRESSES[other], self.world.tap)
+                ends.append(self._puppet)
+            else:
+                ends.append(self.machine(name, ADDRESSES[name] + "/24"))
+        self._link = self.world.link(ends[0], ends[1], delay=self.lab.rtt // 2)
+
+    def machine(self, name: str, *addresses: str, kernel: bool | None = None) -> Computer:
+        """A new host, of ours or a kernel's as the run demands, with the lab's profile and sysctls."""
+        if kernel is None:
+            kernel = self.on == "kernel" or (self.on == "live" and self.setting.kernel == name)
+        if not kernel:
+            host = self.world.host(name, *addresses, profile=self.profile)
+            self._built[name] = host
+        else:
+            made = KernelHost(name, self.world.clock, *addresses, tap=self.world.tap)
+            self._kernels.append(made)
+            assert self.world.tap is not None
+            self._states.watch(made, self.world.record)
+            self._built[name] = made
+        self._configure(name)
+        return self._built[name]
+
+    def _configure(self, name: str) -> None:
+        """The lab's own sysctls where this kernel has them, then what the caller asks for."""
+        wanted: dict[str, object] = dict(self.lab.sysctl)
+        if self.on != "sim":
+            wanted |= {"net.ipv4.tcp_congestion_control": "reno", **self.lab.live}
+        host = self._built[name]
+        for key, value in (wanted | self._extra).items():
+            if not isinstance(host, Host) or key in host.sysctl.names():
+                self.set_sysctl(name, key, value)
+        for where, key, value in self.setting.sysctl:
+            if where in ("", name):
+                self.set_sysctl(name, key, value)
+
+    def another(self, label: T, *, sysctl: Mapping[str, object] | None = None, variant: str | None = None) -> "Bench":
+        """A second world like this one, with other sysctls: for labs that compare. Its ladder is drawn too."""
+        setting = self.setting
+        if variant is not None:
+            setting = Setting(
+                on=setting.on,
+                kernel=setting.kernel,
+                profile=setting.profile,
+                sysctl=setting.sysctl,
+                variant=variant,
+                seed=setting.seed,
+            )
+        made = Bench(self.lab, setting, sysctl=sysctl, label=label)
+        made.checks = self.checks
+        self.others.append(made)
+        return made
+
+    def close(self) -> None:
+        """Give back what a kernel lent: namespaces, descriptors."""
+        for other in self.others:
+            other.close()
+        if self._kernels:
+            self._states.stop()
+        for kernel in self._kernels:
+            kernel.tap = None  # What is torn down afterwards is no part of the experiment.
+            kernel.close()
+        self._kernels = []
+        if isinstance(self.world.clock, RealClock):
+            self.world.clock.close()
+
+    # Who is there
+
+    @property
+    def client(self) -> Computer:
+        """The host at 10.0.0.1."""
+        return self.computer("client")
+
+    @property
+    def server(self) -> Computer:
+        """The host at 10.0.0.2."""
+        return self.computer("server")
+
+    @property
+    def puppet(self) -> Puppet:
+        """The machine whose segments the lab writes."""
+        if self._puppet is None:
+            raise UsageError(f"{self.lab.id} has no puppet: topology='puppet-client' or 'puppet-server'")
+        return self._puppet
+
+    @property
+    def link(self) -> Link:
+        """The cable between client and server, with all its faults."""
+        if self._link is None:
+            raise UsageError(f"{self.lab.id} builds its own topology: use bench.world.link(...)")
+        return self._link
+
+    def computer(self, name: str) -> Computer:
+        """A host by name."""
+        if name not in self._built:
+            raise UsageError(f"no host {name!r}; there are {', '.join(self._built) or 'none'}")
+        return self._built[name]
+
+    def simulated(self, name: str) -> Host:
+        """A host of ours, for labs with on=SIM that reach inside (power, tables)."""
+        host = self.computer(name)
+        assert isinstance(host, Host), f"{name} is a kernel"
+        return host
+
+    def is_kernel(self, name: str) -> bool:
+        """Whether this machine's TCP is a kernel's."""
+        return isinstance(self._built.get(name), KernelHost)
+
+    def program(self, host: str, name: str = "") -> Program:
+        """A new process on a host."""
+        return self.computer(host).process(name or host)
+
+    def sysctl(self, name: str, host: str = "server") -> int:
+        """The value that counts at a host; where its kernel has no such parameter, how it behaves."""
+        machine = self.computer(host)
+        if isinstance(machine, KernelHost):
+            return int(machine.get_sysctl(name).split()[0])
+        if name not in machine.sysctl.names():
+            return int(getattr(machine.sysctl, name.rpartition(".")[2]))
+        value = machine.sysctl[name]
+        assert isinstance(value, int)
+        return value
+
+    def set_sysctl(self, host: str, name: str, value: object) -> None:
+        """Set a parameter of one host, now."""
+        machine = self.computer(host)
+        if isinstance(machine, KernelHost):
+            machine.set_sysctl(name, value)
+        else:
+            machine.sysctl[name] = value
+
+    # Time
+
+    @property
+    def now(self) -> int:
+        """ns since the world began."""
+        return self.world.now
+
+    def run(self, duration: int) -> None:
+        """Let `duration` ns pass."""
+        self.world.run(duration)
+
+    def finish(self, limit: int = 400 * 86_400 * SEC) -> None:
+        """Run until nothing is left to happen; in real time, which never ends, for at most `limit` ns."""
+        if self.on == "sim":
+            self.world.run(None, max_time=limit)
+        else:
+            self.world.run(limit)
+
+    def until(self, condition: Callable[[], object], waiting_for: str, timeout: int = PATIENCE) -> None:
+        """Let time pass until the condition holds. LabError after `timeout` ns."""
+        if not self.world.run_until(lambda: bool(condition()), timeout):
+            raise LabError(f"waited {timeout / SEC:g} s in vain for {waiting_for}")
+
+    def within(self, condition: Callable[[], object], timeout: int) -> bool:
+        """The same, saying whether the condition came to hold."""
+        return self.world.run_until(lambda: bool(condition()), timeout)
+
+    # Programs: helpers that wait as a blocking call would
+
+    def listen(self, program: Program, *, port: int = PORT, backlog: int = 128) -> int:
+        """A listening socket, SO_REUSEADDR set."""
+        fd = program.socket(socket.AF_INET, socket.SOCK_STREAM)
+        program.setsockopt(fd, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        program.bind(fd, ("0.0.0.0", port))
+        program.listen(fd, backlog)
+        return fd
+
+    def connect(self, program: Program, *, to: str = "server", port: int = PORT, sport: int = 0) -> int:
+        """Begin a connection, from port `sport` if given; `outcome` tells what becomes of it."""
+        fd = program.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if sport:
+            program.setsockopt(fd, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            program.bind(fd, ("0.0.0.0", sport))
+        self.try_connect(program, fd, to=to, port=port)
+        return fd
+
+    def try_connect(self, program: Program, fd: int, *, to: str = "server", port: int = PORT) -> None:
+        """connect() on a socket that exists already."""
+        try:
+            program.connect(fd, (ADDRESSES.get(to, to), port))
+        except BlockingIOError as error:
+            if error.errno != errno.EINPROGRESS:
+                raise
+
+    def outcome(self, program: Program, fd: int, timeout: int = 3600 * SEC) -> str:
+        """Wait until connect() has ended: 'OK', or the name of its errno."""
+        self.until(lambda: program.poll([(fd, WRITABLE)]), "connect() to end", timeout)
+        return self.error(program, fd)
+
+    def error(self, program: Program, fd: int) -> str:
+        """getsockopt(SO_ERROR): 'OK', or the name of the errno that waits for the program."""
+        value = program.getsockopt(fd, socket.SOL_SOCKET, socket.SO_ERROR)
+        assert isinstance(value, int)
+        return errno_name(value) if value else "OK"
+
+    def accept(self, program: Program, listener: int, timeout: int = PATIENCE) -> int:
+        """Wait for a connection and take it."""
+        self.until(lambda: program.poll([(listener, READABLE)]), "a connection to accept", timeout)
+        return program.accept(listener)[0]
+
+    def open(self, *, port: int = PORT, sport: int = 0, settle: bool = True) -> Pair:
+        """A new connection of two new programs; `settle` lets what the handshake left over (an ACK) pass."""
+        server = self.program("server")
+        client = self.program("client")
+        listener = self.listen(server, port=port)
+        cfd = self.connect(client, port=port, sport=sport)
+        came = self.outcome(client, cfd, PATIENCE)
+        if came != "OK":
+            raise LabError(f"connect() gave {came}")
+        sfd = self.accept(server, listener)
+        if settle:
+            self.run(self.lab.rtt)
+        return Pair(client, cfd, server, sfd, listener)
+
+    def read(self, program: Program, fd: int, count: int, timeout: int = PATIENCE) -> bytes:
+        """Wait for `count` octets or the end of the stream. OSError as recv() raises it."""
+        got = b""
+        deadline = self.now + timeout
+        while len(got) < count:
+            self.until(lambda: program.poll([(fd, READABLE)]), f"{count} octets", max(deadline - self.now, 0))
+            part = program.recv(fd, count - len(got))
+            if not part:
+                break
+            got += part
+        return got
+
+    def read_end(self, program: Program, fd: int, timeout: int = PATIENCE) -> bytes:
+        """Wait for the end of the stream and give everything before it."""
+        got = b""
+        while True:
+            self.until(lambda: program.poll([(fd, READABLE)]), "the end of the stream", timeout)
+            part = program.recv(fd, 65536)
+            if not part:
+                return got
+            got += part
+
+    def write(self, program: Program, fd: int, data: bytes, timeout: int = 3600 * SEC) -> None:
+        """Send all of it, waiting for room in the send buffer."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[program.send(fd, view) :]
+            except BlockingIOError:
+                self.until(lambda: program.poll([(fd, WRITABLE)]), "room to send", timeout)
+
+    def attempt(self, call: Callable[[], object]) -> str:
+        """What a call comes to: 'OK', 'EOF' for b'', or the name of its errno."""
+        try:
+            value = call()
+        except OSError as error:
+            return errno_name(error.errno or 0)
+        return "EOF" if value == b"" else "OK"
+
+    # Faults
+
+    def drop(self, what: What) -> Fault:
+        """Lose packets by words: 'every SYN-ACK', '2nd FIN from server' (see `world.words`)."""
+        return self.link.drop(what)
+
+    def note(self, text: str) -> None:
+        """A remark in the record, drawn in the ladder."""
+        if self.world.tap is not None:
+            self.world.tap.noted("lab", text, self.now)
+
+    # Measuring the record
+
+    def sent(
+        self,
+        host: str | None = None,
+        *,
+        flags: str | None = None,
+        payload: bool | int | None = None,
+        why: Enum | tuple[Enum, ...] | None = None,
+        after: int = -1,
+    ) -> list[Sent]:
+        """Transmissions, in order. A kernel's packets have no `why`: where one takes part, ask by flags."""
+        match = Match("sent", host=host, flags=flags, payload=payload, why=why)
+        return [entry for entry in self.record.select(match) if isinstance(entry, Sent) and entry.time >= after]
+
+    def times(self, entries: Iterable[Sent], since: int | None = None) -> list[int]:
+        """When they were sent, in ns after the first of them or after `since`."""
+        found = [entry.time for entry in entries]
+        start = since if since is not None else found[0] if found else 0
+        return [time - start for time in found]
+
+    def connection(self, number: int = 0) -> Connection:
+        """A connection of the record, by number."""
+        return self.record.connection(number)
+
+    def relative_seq(self, entry: Sent, number: int = 0) -> int:
+        """Sequence number counted from the sender's SYN."""
+        assert isinstance(entry.packet, Segment)
+        return self.connection(number).relative_seq(entry.packet)
+
+    def relative_ack(self, entry: Sent, number: int = 0) -> int:
+        """Acknowledgment number counted from the SYN of the side it goes to."""
+        assert isinstance(entry.packet, Segment)
+        return self.connection(number).relative_ack(entry.packet)
+
+    def path(self, host: str, number: int = 0) -> list[State]:
+        """The states that the host's end of a connection went through, the first one included."""
+        self._states.look()
+        connection = self.connection(number)
+        side = connection.side_at(host)
+        assert side is not None, f"{host} takes no part in connection {number}"
+        return measure.path(connection, side)
+
+    def moved_at(self, host: str, state: State, number: int = 0) -> int:
+        """When the host's end of a connection last came into a state, ns. LabError if it never did."""
+        self._states.look()
+        connection = self.connection(number)
+        side = connection.side_at(host)
+        times = [move.time for move in connection.moves(side) if move.new is state] if side is not None else []
+        if not times:
+            raise LabError(f"{host} never came to {state.rfc_name}")
+        return times[-1]
+
+    def entered(self, host: str, state: State) -> list[Moved]:
+        """Every move of any connection of a host into a state."""
+        match = Match("moved", host=host, state=state)
+        return [entry for entry in self.record.select(match) if isinstance(entry, Moved)]
+
+    def calls(self, host: str, name: str) -> list[Called]:
+        """The socket calls of a host that begin so: 'recv', 'connect(3'."""
+        found = self.record.select(Match("called", host=host, name=name))
+        return [entry for entry in found if isinstance(entry, Called)]
+
+    def sockets(self, host: str, *states: State) -> list[SocketView]:
+        """What `ss -a` shows now at a host, of these states or of all."""
+        machine = self.computer(host)
+        views: list[SocketView] = []
+        if isinstance(machine, KernelHost):
+            for entry in machine.states():
+                views.append(
+                    SocketView(
+                        entry.state, entry.local, entry.remote, entry.receive_queue, entry.send_queue, entry.timer
+                    )
+                )
+        else:
+            for row in machine.rows():
+                local, remote = (show(row.local[0]), row.local[1]), (show(row.remote[0]), row.remote[1])
+                views.append(SocketView(row.state, local, remote, int(row.recv_q), int(row.send_q), row.timer))
+        return [view for view in views if not states or view.state in states]
+
+    def state(self, host: str) -> State:
+        """The state of the one connection a host has now; CLOSED when there is none."""
+        found = [view for view in self.sockets(host) if view.state is not State.LISTEN]
+        return found[0].state if found else State.CLOSED
+
+    def counter(self, host: str, name: str) -> int:
+        """A counter by nstat's name: 'TcpExtListenOverflows', 'TcpRetransSegs'."""
+        machine = self.computer(host)
+        if isinstance(machine, KernelHost):
+            return machine.counters().get(name, 0)
+        return machine.counters.as_dict(False).get(name, 0)
+
+    # Judging
+
+    def close_to(self, measured: int, expected: int) -> bool:
+        """Whether a time (ns) is what it should be: exact in a simulation, up to 4 % late with a kernel."""
+        if self.on == "sim":
+            return abs(measured - expected) <= EXACT
+        return -10 * MSEC <= measured - expected <= expected * LATE + SLACK
+
+    def check(self, text: T, measured: object, expected: object) -> bool:
+        """Compare; both are shown as `shown` writes them."""
+        return self._check(text, shown(measured), shown(expected), measured == expected)
+
+    def check_that(self, text: T, ok: bool, measured: object, expected: str) -> bool:
+        """A comparison of any other kind: say what was measured, and in words what was expected."""
+        return self._check(text, shown(measured), expected, ok)
+
+    def check_time(self, text: T, measured: int, expected: int) -> bool:
+        """Compare a time in ns with its nominal value."""
+        return self._check(text, in_seconds([measured]), in_seconds([expected]), self.close_to(measured, expected))
+
+    def check_times(self, text: T, measured: Sequence[int], expected: Sequence[int]) -> bool:
+        """Compare a series of times in ns with its nominal values."""
+        ok = len(measured) == len(expected)
+        ok = ok and all(self.close_to(a, b) for a, b in zip(measured, expected, strict=True))
+        return self._check(text, in_seconds(measured), in_seconds(expected), ok)
+
+    def check_path(self, host: str, *states: State, number: int = 0) -> bool:
+        """Compare the states that an end went through, CLOSED or LISTEN at the start left out.
+
+        Of a kernel only what lasted is seen: there the seen ones must come in this order and end so.
+        """
+        path = [state for state in self.path(host, number)[1:] if state is not State.LISTEN]
+        wanted = list(states)
+        ok = path == wanted
+        if self.is_kernel(host) and not ok and path and wanted and path[-1] is wanted[-1]:
+            rest = iter(wanted)
+            ok = all(state in rest for state in path)
+        text = T(f"states of the {host}", f"{'客户端' if host == 'client' else '服务端'}的状态")
+        return self._check(text, shown(path), shown(wanted), ok)
+
+    def _check(self, text: T, measured: str, expected: str, ok: bool) -> bool:
+        if self.label is not None:
+            text = T(f"{self.label.en}: {text.en}", f"{self.label.zh}：{text.zh}")
+        self.checks.append(Check(text, expected, measured, ok))
+        return ok
+
+    def verdict(self, figure: T, happened: T | None = None) -> Verdict:
+        """The end of a lab: its figure, and what happened in a sentence or two (the figure, where that says it all)."""
+        return Verdict(figure, happened or figure, tuple(self.checks))
+
+
+def shown(value: object) -> str:
+    """A value for people: states by name, lists with commas, everything else as str()."""
+    if isinstance(value, State):
+        return value.rfc_name
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, (list, tuple)):
+        return ", ".join(shown(item) for item in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def in_seconds(times: Sequence[int]) -> str:
+    """Times in ns as '0, 1, 3.07 s'."""
+    return ", ".join(f"{round(time / SEC, 3):g}" for time in times) + " s" if times else "none"
