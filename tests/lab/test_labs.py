@@ -60,7 +60,7 @@ def test_nonsense_is_answered_with_what_is_valid() -> None:
         run("EST-01", Setting(sysctl=(("", "net.ipv4.tcp_early_demux", 1),)))
     with pytest.raises(UsageError, match="client, server"):
         run("EST-01", Setting(sysctl=(("router", "net.ipv4.tcp_sack", 0),)))
-    with pytest.raises(UsageError, match="linux-3.10"):
+    with pytest.raises(UsageError, match=r"linux-3\.10"):
         run("EST-01", Setting(profile="linux-9"))
 
 

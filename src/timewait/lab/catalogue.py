@@ -3,7 +3,11 @@
 from pathlib import Path
 from typing import Final
 
-FRAME: Final = frozenset({"__init__", "bench", "catalogue", "frame", "index", "kernels", "puppet", "report", "run"})
+FRAME: Final = frozenset(
+    "__init__ bench catalogue frame index judge kernels puppet report run".split()
+)
+    {"__init__", "bench", "catalogue", "frame", "index", "judge", "kernels", "puppet", "report", "run"}
+)
 """The modules of this package that hold no labs."""
 
 GROUPS: Final = (

@@ -7,8 +7,9 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from timewait.base.errors import UsageError
-from timewait.lab.bench import Bench, LabError, Setting
+from timewait.lab.bench import Bench, Setting
 from timewait.lab.frame import LABS, PLACES, Check, Lab, T, Verdict
+from timewait.lab.judge import LabError
 from timewait.record.record import Record
 from timewait.tcp.profile import profile_named
 from timewait.tcp.sysctl import Sysctl
