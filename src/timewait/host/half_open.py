@@ -22,6 +22,7 @@ from timewait.tcp.arrive_listen import (
     syn_ack,
 )
 from timewait.tcp.cookies import check_cookie, decode_timestamp
+from timewait.tcp.fastopen import ALL_LISTENERS, SERVER, SERVER_NO_COOKIE, cookie_for, may_open, open_passively
 from timewait.tcp.isn import NO_ISN, timestamp_offset
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, Cause
@@ -63,10 +64,13 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
     if route is None:
         tables.dropped(seg, Drop.NO_ROUTE, now)
         return
+    pmtu = tables.machine.routes.mtu(seg.src, now)
     options = listener.options
     options.isn = isn
     options.advmss = _advertised_mss(tables, seg.src, options.user_mss, now)
     req = make_request(tables.net, seg, options, cookie, now)
+    if not cookie and _fast_open(tables, listener, req, seg, pmtu, now):
+        return
     if cookie:
         counters.TcpExtSyncookiesSent += 1
         tables.output(syn_ack(tables.net, req, Why.COOKIE_SYN_ACK, now), route, now)
@@ -80,6 +84,43 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
     if tap is not None:
         tap.moved(tables.net.name, req.flow, LISTEN, SYN_RCVD, Cause.RCV_SYN, now)
     tables.output(syn_ack(tables.net, req, Why.SYN_ACK, now), route, now)
+
+
+def _fast_open(tables: TcpTables, listener: Listener, req: Request, seg: Segment, pmtu: i64, now: i64) -> bool:
+    """Open at once by the SYN's cookie; else perhaps grant one with the SYN-ACK (tcp_try_fastopen)."""
+    net = tables.net
+    wanted = net.sysctl.tcp_fastopen
+    enabled = wanted & SERVER and (listener.fast_open_limit > 0 or wanted & ALL_LISTENERS)
+    if not enabled or (seg.fast_open is None and not (wanted & SERVER_NO_COOKIE and seg.length)):
+        return False
+    if seg.fast_open is not None and len(seg.fast_open) == 0:
+        net.counters.TcpExtTCPFastOpenCookieReqd += 1
+    if not may_open(net, seg):
+        req.fast_open = cookie_for(net, seg)
+        req.fast_open_exp = seg.fast_open_exp
+        return False
+    limit = listener.fast_open_limit if listener.fast_open_limit else listener.backlog
+    if listener.fast_open_pending >= limit:
+        net.counters.TcpExtTCPFastOpenListenOverflow += 1
+        return False
+    child = child_of(net, req, listener.options, pmtu, now)
+    child.owner = listener
+    tables.configure(child)
+    tables.endpoints[req.flow] = child
+    net.counters.TcpPassiveOpens += 1
+    _inherit(tables, listener, child)
+    if net.tap is not None:
+        net.tap.moved(net.name, req.flow, LISTEN, SYN_RCVD, Cause.RCV_SYN, now)
+    open_passively(child, seg, now)
+    listener.fast_open_pending += 1
+    child.fast_open_listener = listener
+    listener.accept_queue.append(child)
+    child.wake = 0
+    tables.after(child, now)
+    owner = listener.owner
+    if isinstance(owner, ConnectionOwner):
+        owner.connection_woken(WAKE_IN)
+    return True
 
 
 def _advertised_mss(tables: TcpTables, peer: bytes, user_mss: i64, now: i64) -> i64:

@@ -34,6 +34,9 @@ class Listener:
         """TCP_DEFER_ACCEPT as a number of SYN-ACK timeouts; 0: off."""
         self.syn_retries: i64 = 0
         """TCP_SYNCNT; 0: tcp_synack_retries."""
+        self.fast_open_limit: i64 = 0
+        """TCP_FASTOPEN: how many connections opened by SYN data may wait for their third packet; 0: off."""
+        self.fast_open_pending: i64 = 0
         self.overflowed_at: i64 = -1
         """When the SYN queue last overflowed; -1: never."""
         self.closed = False

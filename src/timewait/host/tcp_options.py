@@ -16,6 +16,8 @@ from timewait.host.sockopt import (
     TCP_CONGESTION,
     TCP_CORK,
     TCP_DEFER_ACCEPT,
+    TCP_FASTOPEN,
+    TCP_FASTOPEN_CONNECT,
     TCP_INFO,
     TCP_KEEPCNT,
     TCP_KEEPIDLE,
@@ -57,6 +59,8 @@ class TcpOptions:
         self.notsent_lowat: i64 = 0
         self.window_clamp: i64 = 0
         self.pingpong: i64 = 0
+        self.fast_open_limit: i64 = 0
+        self.fast_open_connect = False
         self.congestion: str = ""
         self.sndbuf: i64 = 0
         self.rcvbuf: i64 = 0
@@ -185,6 +189,14 @@ class TcpOptions:
             self.notsent_lowat = number & 0xFFFFFFFF
             if t is not None:
                 t.notsent_lowat = self.notsent_lowat
+        elif name == TCP_FASTOPEN:
+            _check(number >= 0)
+            self.fast_open_limit = number
+        elif name == TCP_FASTOPEN_CONNECT:
+            _check(number in (0, 1))
+            if not net.sysctl.tcp_fastopen & 1:
+                raise os_error(errno.EOPNOTSUPP)
+            self.fast_open_connect = bool(number)
         elif name == TCP_WINDOW_CLAMP:
             self.window_clamp = number
             if t is not None and number:
@@ -263,6 +275,10 @@ class TcpOptions:
             return int(t is None or t.pingpong < sysctl.tcp_pingpong_thresh)
         if name == TCP_CONGESTION:
             return (self.congestion or sysctl.tcp_congestion_control).encode().ljust(16, b"\0")
+        if name == TCP_FASTOPEN:
+            return int(self.fast_open_limit)
+        if name == TCP_FASTOPEN_CONNECT:
+            return int(self.fast_open_connect)
         if name == TCP_INFO:
             return _info_bytes(t, now)
         if name == TCP_WINDOW_CLAMP:

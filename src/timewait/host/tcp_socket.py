@@ -11,6 +11,7 @@ from timewait.host.ports import AF_INET6, ANY4, ANY6, PortOwner
 from timewait.host.route import AddressKind
 from timewait.host.sockopt import (
     IPV6_V6ONLY,
+    MSG_FASTOPEN,
     MSG_MORE,
     MSG_OOB,
     MSG_PEEK,
@@ -35,6 +36,7 @@ from timewait.host.tcp_options import TcpOptions
 from timewait.host.tcp_tables import ConnectionOwner
 from timewait.tcp import calls
 from timewait.tcp.delack import in_quickack_mode
+from timewait.tcp.fastopen import CLIENT, offer
 from timewait.tcp.info import tcp_info
 from timewait.tcp.keepalive import set_keepalive
 from timewait.tcp.reasons import Why
@@ -69,6 +71,8 @@ class TcpSocket(ConnectionOwner):
         """bind() named the port, which therefore outlives the connection (SOCK_BINDPORT_LOCK)."""
         self.linger: i64 = -1
         """SO_LINGER in ns; -1: off."""
+        self.deferred: tuple[bytes, int] | None = None
+        """Where TCP_FASTOPEN_CONNECT will connect to with the first data."""
         self.pending_error: i64 = 0
         self.options: TcpOptions = TcpOptions()
 
@@ -107,6 +111,7 @@ class TcpSocket(ConnectionOwner):
         listener.options.user_mss = self.options.user_mss
         listener.defer_accept = self.options.defer_accept
         listener.syn_retries = self.options.syn_retries
+        listener.fast_open_limit = self.options.fast_open_limit
         self.listener = listener
         layer.listeners.setdefault(int(listener.port), []).append(listener)
         tap = layer.net.tap
@@ -122,6 +127,19 @@ class TcpSocket(ConnectionOwner):
         if self.connecting:
             self._connect_again()
             return
+        if self.options.fast_open_connect:
+            if addr in self.layer.net.fast_open_cookies.known:
+                # TCP_FASTOPEN_CONNECT: the SYN waits for the first data.
+                self.deferred = (addr, port)
+                self.connecting = True
+                return
+            self._start(addr, port, b"")
+        else:
+            self._start(addr, port, None)
+        raise os_error(errno.EINPROGRESS)
+
+    def _start(self, addr: bytes, port: int, fast: bytes | None) -> int:
+        """Choose addresses and ports and send the SYN; `fast`: data for a fast open. Returns octets sent with it."""
         layer = self.layer
         routes = layer.machine.routes
         if not any(addr):
@@ -144,10 +162,9 @@ class TcpSocket(ConnectionOwner):
         elif laddr != self.bound.local_addr:
             self.bound.local_addr = laddr
             layer.ports.refresh(self.bound)
-        self._open(laddr, addr, port)
-        raise os_error(errno.EINPROGRESS)
+        return self._open(laddr, addr, port, fast)
 
-    def _open(self, laddr: bytes, addr: bytes, port: int) -> None:
+    def _open(self, laddr: bytes, addr: bytes, port: int, fast: bytes | None) -> int:
         layer = self.layer
         now = layer.machine.now()
         t = Tcb(layer.net, laddr, self.bound.local_port, addr, port)
@@ -162,12 +179,20 @@ class TcpSocket(ConnectionOwner):
             raise
         self.tcb = t
         self.connecting = True
-        calls.open_active(t, now, isn)
+        if fast is not None and layer.net.sysctl.tcp_fastopen & CLIENT:
+            cookie, mss = layer.net.fast_open_cookies.known.get(addr, (b"", 0))
+            offer(t, cookie, mss)
+            calls.open_active(t, now, isn, fast)
+        else:
+            calls.open_active(t, now, isn)
         layer.after(t, now)
+        return int((t.snd_nxt - t.iss - 1) & 0xFFFFFFFF)
 
     def _connect_again(self) -> None:
         """connect() while an earlier one is under way, or to learn its result."""
         t = self.tcb
+        if self.deferred is not None:
+            raise os_error(errno.EALREADY)
         if t is not None and (t.state is SYN_SENT or t.state is SYN_RCVD):
             raise os_error(errno.EALREADY)
         self.connecting = False
@@ -204,6 +229,11 @@ class TcpSocket(ConnectionOwner):
 
     def send(self, data: Buffer, flags: int) -> int:
         """Queue data; see `calls.send` for errors. Unconnected sockets give EPIPE, as Linux does."""
+        if self.deferred is not None:
+            addr, port = self.deferred
+            self.deferred = None
+            self.connecting = False
+            return self._send_fast(data, addr, port)
         t = self.tcb
         if t is None:
             raise os_error(errno.EPIPE)
@@ -253,8 +283,21 @@ class TcpSocket(ConnectionOwner):
         return octet
 
     def sendto(self, data: Buffer, flags: int, addr: bytes, port: int) -> int:
-        """As send: Linux ignores the address on a connected stream socket."""
+        """As send: Linux ignores the address on a connected stream socket. With MSG_FASTOPEN: connect and send."""
+        if flags & MSG_FASTOPEN and not self.connected:
+            if not self.layer.net.sysctl.tcp_fastopen & CLIENT:
+                raise os_error(errno.EOPNOTSUPP)
+            if self.connecting:
+                raise os_error(errno.EALREADY)
+            return self._send_fast(data, addr, port)
         return self.send(data, flags)
+
+    def _send_fast(self, data: Buffer, addr: bytes, port: int) -> int:
+        """Open with data in the SYN; EINPROGRESS where only a cookie could be asked for."""
+        sent = self._start(addr, port, bytes(data))
+        if sent == 0:
+            raise os_error(errno.EINPROGRESS)
+        return sent
 
     def recvfrom(self, size: int, flags: int) -> tuple[bytes, bytes, int]:
         return self.recv(size, flags), b"", 0
@@ -343,6 +386,8 @@ class TcpSocket(ConnectionOwner):
         if self.listener is not None:
             return EPOLLIN if self.listener.accept_queue else 0
         t = self.tcb
+        if self.deferred is not None:
+            return EPOLLOUT
         if t is None:
             return EPOLLOUT | EPOLLHUP | (EPOLLERR if self.pending_error else 0)
         return calls.poll_mask(t) | (EPOLLERR if self.pending_error else 0)
@@ -391,6 +436,7 @@ class TcpSocket(ConnectionOwner):
         self.options.set(level, name, value, self.tcb, self.layer.net, now)
         if self.listener is not None:
             self.listener.defer_accept = self.options.defer_accept
+            self.listener.fast_open_limit = self.options.fast_open_limit
         t = self.tcb
         if t is not None and not t.retired:
             self.layer.after(t, now)

@@ -22,7 +22,7 @@ from timewait.tcp.calls import abort
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.segments import reset_for
-from timewait.tcp.states import CLOSED, Cause
+from timewait.tcp.states import CLOSED, SYN_RCVD, Cause
 from timewait.tcp.tcb import Endpoint, Tcb
 from timewait.tcp.timers import next_timeout
 from timewait.tcp.timewait import (
@@ -101,6 +101,11 @@ class TcpTables:
                 owner.connection_woken(mask)
                 if t.out or t.ack_pending & 16:
                     self._send_all(t, now)
+        if t.fast_open_listener is not None and t.state is not SYN_RCVD:
+            pending = t.fast_open_listener
+            t.fast_open_listener = None
+            assert isinstance(pending, Listener)
+            pending.fast_open_pending -= 1
         if t.done:
             self._retire(t, now)
             return

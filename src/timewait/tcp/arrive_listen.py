@@ -61,6 +61,9 @@ class Request(Endpoint):
         """TSval of the first SYN-ACK and of the latest: what an acceptable ACK echoes lies between them."""
         self.last_tsval: i64 = 0
         self.cookie: bool = False
+        self.fast_open: bytes | None = None
+        """Fast open cookie to grant in the SYN-ACK."""
+        self.fast_open_exp: bool = False
         self.acked: bool = False
         """The handshake was completed, but there was no room in the accept queue, or data is awaited."""
         self.timeouts: i64 = 0
@@ -124,6 +127,8 @@ def syn_ack(net: Net, req: Request, why: Why, now: i64) -> Segment:
     seg.window = req.rcv_wnd if req.rcv_wnd < 65535 else 65535
     seg.mss = req.advmss
     seg.sack_permitted = req.sack_ok
+    seg.fast_open = req.fast_open
+    seg.fast_open_exp = req.fast_open_exp
     if req.snd_wscale >= 0:
         seg.wscale = req.rcv_wscale
     if req.ts_ok:
@@ -267,6 +272,7 @@ def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64
     t.mss_clamp = req.mss
     t.user_mss = options.user_mss
     t.advmss = req.advmss
+    t.announced_mss = req.advmss
     t.pmtu = pmtu
     t.rcvbuf = options.rcvbuf
     t.synack_at = req.sent_at if req.retransmits == 0 else 0

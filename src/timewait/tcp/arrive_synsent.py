@@ -9,6 +9,7 @@ from timewait.tcp.ack import process_ack
 from timewait.tcp.arm import arm
 from timewait.tcp.delack import ack_now, enter_quickack_mode, in_pingpong_mode
 from timewait.tcp.established import ready_to_transfer, syn_ack_covers, take_options
+from timewait.tcp.fastopen import syn_ack_arrived
 from timewait.tcp.fate import fail
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.rtt import set_rto
@@ -93,6 +94,8 @@ def _connected(t: Tcb, seg: Segment, now: i64) -> None:
     t.backoff = 0
     t.move(ESTABLISHED, Cause.RCV_SYN_ACK, now)
     ready_to_transfer(t, now)
+    if t.fast_open_offer is not None:
+        syn_ack_arrived(t, seg, now)
     t.wake |= WAKE_OUT
     if t.unsent_len or in_pingpong_mode(t) or t.defer_connect_ack:
         # Data follows at once: let it carry the acknowledgment (EST-11).

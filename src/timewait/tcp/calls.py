@@ -9,6 +9,7 @@ import errno
 from timewait.base.errors import os_error
 from timewait.base.ints import i64
 from timewait.tcp.delack import program_read
+from timewait.tcp.fastopen import attach_data
 from timewait.tcp.fate import become_time_wait, drop_unsent, finish, send_reset
 from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.keepalive import fin_timeout
@@ -45,7 +46,7 @@ from timewait.tcp.window import full_space, initial_window, tune_buffer
 from timewait.wire.packet import Buffer
 
 
-def open_active(t: Tcb, now: i64, isn: i64 = NO_ISN) -> None:
+def open_active(t: Tcb, now: i64, isn: i64 = NO_ISN, fast: bytes = b"") -> None:
     """OPEN: choose an ISN, send SYN, enter SYN-SENT (RFC 9293 3.10.1). `isn`: given when a TIME-WAIT is reused."""
     net = t.net
     t.ts_offset = timestamp_offset(net, t.laddr, t.raddr)
@@ -57,6 +58,7 @@ def open_active(t: Tcb, now: i64, isn: i64 = NO_ISN) -> None:
     t.write_seq = t.snd_nxt
     t.pushed_seq = t.snd_nxt
     t.advmss = advertised_mss(t)
+    t.announced_mss = t.advmss
     t.rcv_wnd, t.window_clamp, t.rcv_wscale = initial_window(
         net.sysctl, full_space(t), t.advmss, net.sysctl.tcp_window_scaling != 0
     )
@@ -65,7 +67,9 @@ def open_active(t: Tcb, now: i64, isn: i64 = NO_ISN) -> None:
     update_mss(t)
     t.move(SYN_SENT, Cause.ACTIVE_OPEN, now)
     net.counters.TcpActiveOpens += 1
-    start_syn(t, now)
+    seg = start_syn(t, now)
+    if t.fast_open_offer is not None:
+        attach_data(t, seg, fast, now)
 
 
 def advertised_mss(t: Tcb) -> i64:
@@ -83,7 +87,7 @@ def send(t: Tcb, data: Buffer, more: bool, now: i64) -> int:
     shutdown, and the connection's error once.
     """
     state = t.state
-    if state is not ESTABLISHED and state is not CLOSE_WAIT:
+    if state is not ESTABLISHED and state is not CLOSE_WAIT and not (t.fast_open and state is SYN_RCVD):
         if t.err:
             raise take_error(t)
         if state is SYN_SENT or state is SYN_RCVD:
@@ -182,7 +186,7 @@ def _send_fin(t: Tcb, cause: Cause, now: i64) -> None:
     t.write_seq = (t.write_seq + 1) & 0xFFFFFFFF
     if t.state is CLOSE_WAIT:
         t.move(LAST_ACK, cause, now)
-    elif t.state is ESTABLISHED:
+    elif t.state is ESTABLISHED or (t.state is SYN_RCVD and t.fast_open):
         t.move(FIN_WAIT_1, cause, now)
 
 
@@ -257,7 +261,7 @@ def poll_mask(t: Tcb) -> i64:
         mask |= WAKE_HUP
     if t.shutdown_mask & RCV_SHUTDOWN:
         mask |= WAKE_IN | WAKE_RDHUP
-    if t.state is not SYN_SENT and t.state is not SYN_RCVD:
+    if t.state is not SYN_SENT and (t.state is not SYN_RCVD or t.fast_open):
         if t.rcv_queued > 0:
             mask |= WAKE_IN
         if t.shutdown_mask & SEND_SHUTDOWN or t.state is CLOSED or writable(t):

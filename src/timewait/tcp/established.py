@@ -69,7 +69,8 @@ def establish(t: Tcb, seg: Segment, now: i64) -> None:
     t.max_window = t.snd_wnd
     t.snd_wl1 = seg.seq
     t.move(ESTABLISHED, Cause.RCV_ACK_OF_SYN, now)
-    ready_to_transfer(t, now)
+    if not t.fast_open:
+        ready_to_transfer(t, now)
     t.wake |= WAKE_OUT
     if t.shutdown_mask & SEND_SHUTDOWN and t.fin_queued:
         t.move(FIN_WAIT_1, Cause.CLOSE_CALL, now)

@@ -14,6 +14,7 @@ TCPI_OPT_TIMESTAMPS = 1
 TCPI_OPT_SACK = 2
 TCPI_OPT_WSCALE = 4
 TCPI_OPT_ECN = 8
+TCPI_OPT_SYN_DATA = 32
 
 
 def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
@@ -25,6 +26,8 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         options |= TCPI_OPT_SACK
     if t.wscale_ok:
         options |= TCPI_OPT_WSCALE
+    if t.syn_data_acked:
+        options |= TCPI_OPT_SYN_DATA
     return {
         "tcpi_state": t.state.value,
         "tcpi_ca_state": int(t.ca_state),

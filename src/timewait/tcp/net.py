@@ -10,6 +10,22 @@ from timewait.tcp.sysctl import Sysctl
 from timewait.tcp.tap import Tap
 
 
+class CookieCache:
+    """What a fast open client knows of servers: cookie and MSS by address (tcp_metrics)."""
+
+    MOST = 4096
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, tuple[bytes, int]] = {}
+
+    def remember(self, addr: bytes, cookie: bytes, mss: i64) -> None:
+        """Keep the latest cookie of a server; the oldest server is forgotten first."""
+        self.known.pop(addr, None)
+        if len(self.known) >= self.MOST:
+            del self.known[next(iter(self.known))]
+        self.known[addr] = (cookie, int(mss))
+
+
 class Net:
     """A network namespace, as far as TCP needs to know it."""
 
@@ -24,6 +40,7 @@ class Net:
         self.ts_key = streams.secret("timestamps")
         self.cookie_key = streams.secret("syn cookies", 32)
         self.fast_open_key = streams.secret("fast open")
+        self.fast_open_cookies = CookieCache()
         self.orphans: i64 = 0
         """Connections whose file is closed but which are not CLOSED yet."""
         self.discards: dict[str, int] = {}

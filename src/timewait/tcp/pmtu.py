@@ -1,9 +1,9 @@
 """The path turned out narrower than we thought (RFC 1191, RFC 8201; tcp_v4_mtu_reduced, tcp_simple_retransmit)."""
 
 from timewait.base.ints import i64
-from timewait.tcp.loss.mark import mark_lost
+from timewait.tcp.loss.mark import mark_lost, retransmit_without_reduction
 from timewait.tcp.segments import current_mss, update_mss
-from timewait.tcp.tcb import CA_LOSS, Tcb
+from timewait.tcp.tcb import Tcb
 
 
 def mtu_reduced(t: Tcb, mtu: i64) -> None:
@@ -20,8 +20,4 @@ def mtu_reduced(t: Tcb, mtu: i64) -> None:
             mark_lost(t, sent)
     if t.lost_out == lost_before:
         return
-    if t.ca_state != CA_LOSS:
-        t.high_seq = t.snd_nxt
-        t.undo_active = False
-        t.ca_state = CA_LOSS
-    t.lost_pending = True
+    retransmit_without_reduction(t)

@@ -62,7 +62,7 @@ def _in_order(t: Tcb, seg: Segment, data: Buffer, length: i64, end: i64, now: i6
     """Data at RCV.NXT: the program's next octets, perhaps joined by islands behind it."""
     fin = bool(seg.flags & FIN)
     if length > 0:
-        _enqueue(t, data, length)
+        enqueue(t, data, length)
         data_received(t, seg, now)
     t.rcv_nxt = end
     if t.ofo_seqs is not None:
@@ -80,7 +80,7 @@ def _in_order(t: Tcb, seg: Segment, data: Buffer, length: i64, end: i64, now: i6
     return fin
 
 
-def _enqueue(t: Tcb, data: Buffer, length: i64) -> None:
+def enqueue(t: Tcb, data: Buffer, length: i64) -> None:
     """Hand octets to the program's side."""
     if t.rcv_queue is None:
         t.rcv_queue = deque()
@@ -213,7 +213,7 @@ def _join_islands(t: Tcb) -> bool:
         if fresh_at < length:
             if fresh_at:
                 piece = _view(piece)[fresh_at:]
-            _enqueue(t, piece, length - fresh_at)
+            enqueue(t, piece, length - fresh_at)
             t.rcv_nxt = (t.rcv_nxt + length - fresh_at) & 0xFFFFFFFF
             t.wake |= WAKE_IN
             position = t.bytes_received

@@ -76,7 +76,7 @@ def syn_segment(t: Tcb, flags: i64, why: Why, now: i64) -> Segment:
     """Our SYN, or SYN-ACK of a simultaneous open: same ISN, options as agreed so far."""
     sysctl = t.net.sysctl
     seg = blank(t, flags, t.iss, why)
-    seg.mss = t.advmss
+    seg.mss = t.announced_mss
     answering = bool(flags & ACK)
     if answering:
         seg.ack = t.rcv_nxt

@@ -36,6 +36,7 @@ class Sysctl:
     tcp_congestion_control: str = "reno"
     tcp_dsack: i64 = 1
     tcp_early_retrans: i64 = 3
+    tcp_fastopen: i64 = 1
     tcp_fin_timeout: i64 = 60
     tcp_frto: i64 = 2
     tcp_invalid_ratelimit: i64 = 500
@@ -196,6 +197,7 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "tcp_congestion_control", "algorithm of new connections", kind="word"),
         Spec(v4 + "tcp_dsack", "report duplicates with SACK (RFC 2883)", "", 0, 255),
         Spec(v4 + "tcp_early_retrans", "3: tail loss probe on, 0: off", "", 0, 4),
+        Spec(v4 + "tcp_fastopen", "bit 0 client, 1 server, 2 client without cookie, 9 server without cookie", ""),
         Spec(v4 + "tcp_fin_timeout", "life of an orphan in FIN-WAIT-2", "s"),
         Spec(v4 + "tcp_frto", "detect spurious timeouts (RFC 5682)", "", 0, 255),
         Spec(v4 + "tcp_invalid_ratelimit", "least time between answers to invalid segments", "ms"),
@@ -262,7 +264,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_ecn_option_beacon": "3",
     "net.ipv4.tcp_ehash_entries": "-262144",
     "net.ipv4.tcp_fack": "0",
-    "net.ipv4.tcp_fastopen": "1",
     "net.ipv4.tcp_fastopen_blackhole_timeout_sec": "0",
     "net.ipv4.tcp_fastopen_key": "00000000-00000000-00000000-00000000",
     "net.ipv4.tcp_fwmark_accept": "0",

@@ -155,6 +155,9 @@ class Tcb(Endpoint):
         self.mss_cache: i64 = MSS_DEFAULT
         """Payload octets per segment towards this peer with the options in use."""
         self.advmss: i64 = 1460
+        """What we announce, less the options that every segment carries once connected."""
+        self.announced_mss: i64 = 1460
+        """The MSS option of our SYN."""
         self.rcv_mss: i64 = MSS_DEFAULT
         """Estimate of the peer's segment size, for delayed acknowledgments."""
         self.gso_max: i64 = 0
@@ -294,6 +297,16 @@ class Tcb(Endpoint):
         self.quickack_forced = False
         self.defer_connect_ack = False
         """TCP_DEFER_ACCEPT or TCP_QUICKACK=0 before connect(): the third packet waits for data."""
+
+        # Fast open.
+        self.fast_open = False
+        """A passive open that took data from the SYN: it may send before the third packet."""
+        self.fast_open_listener: object = None
+        """The host's note: the listener that counts it as pending until its third packet."""
+        self.fast_open_offer: bytes | None = None
+        """What our SYN's option carries: b'' asks for a cookie; None: no option."""
+        self.syn_data = False
+        self.syn_data_acked = False
 
         # Timers: absolute deadlines.
         self.rtx_kind: i64 = TIMER_NONE

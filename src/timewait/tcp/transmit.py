@@ -71,7 +71,7 @@ def acceptable_ack_seq(t: Tcb) -> i64:
 def _send_new(t: Tcb, now: i64) -> Segment | None:
     """The next new segment that window, congestion window and Nagle admit (tcp_write_xmit)."""
     state = t.state
-    if state is SYN_SENT or state is SYN_RCVD:
+    if state is SYN_SENT or (state is SYN_RCVD and not t.fast_open):
         return None
     mss = current_mss(t)
     in_flight = t.packets_in_flight()
@@ -323,11 +323,13 @@ def _collapse(t: Tcb, index: i64, mss: i64) -> None:
         del queue.items[index + 1]
 
 
-def start_syn(t: Tcb, now: i64) -> None:
-    """Send our SYN for the first time and arm its timer (tcp_connect)."""
+def start_syn(t: Tcb, now: i64) -> Segment:
+    """Send our SYN for the first time and arm its timer (tcp_connect); returns it, still to be drained."""
     set_rto(t)
     t.rtx.append(Sent(t.iss, t.snd_nxt, SYN, b"", 0, 1, now))
     t.packets_out += 1
     t.retrans_stamp = now
-    t.emit(syn_segment(t, SYN, Why.SYN, now))
+    seg = syn_segment(t, SYN, Why.SYN, now)
+    t.emit(seg)
     arm(t, TIMER_RTO, t.rto, now)
+    return seg

@@ -3,7 +3,7 @@
 from timewait.base.ints import i64
 from timewait.base.seq import seq_lt
 from timewait.tcp.loss.queue import Sent
-from timewait.tcp.tcb import Tcb
+from timewait.tcp.tcb import CA_LOSS, Tcb
 
 
 def mark_lost(t: Tcb, sent: Sent) -> None:
@@ -49,3 +49,13 @@ def split_sent(t: Tcb, index: i64, offset: i64, mss: i64) -> None:
         t.lost_out += more
     if sent.retransmitted:
         t.retrans_out += more
+
+
+def retransmit_without_reduction(t: Tcb) -> None:
+    """Send again what is marked lost though no congestion caused it (tcp_non_congestion_loss_retransmit)."""
+    if t.ca_state != CA_LOSS:
+        t.high_seq = t.snd_nxt
+        t.prior_ssthresh = 0
+        t.undo_active = False
+        t.ca_state = CA_LOSS
+    t.lost_pending = True

@@ -1,0 +1,131 @@
+"""TCP Fast Open: data in the SYN (RFC 7413, net/ipv4/tcp_fastopen.c).
+
+The first connection asks for a cookie with an empty option; a later one carries the
+cookie and data, which the server's program may read and answer before the third packet.
+"""
+
+from typing import Final
+
+from timewait.base.ints import i64
+from timewait.base.rng import keyed_hash
+from timewait.tcp.arm import arm
+from timewait.tcp.established import ready_to_transfer
+from timewait.tcp.loss.mark import mark_lost, retransmit_without_reduction
+from timewait.tcp.loss.queue import Sent
+from timewait.tcp.net import Net
+from timewait.tcp.reasons import Why
+from timewait.tcp.reassembly import enqueue
+from timewait.tcp.rtt import set_rto
+from timewait.tcp.segments import syn_segment
+from timewait.tcp.tcb import TIMER_RTO, WAKE_IN, Tcb
+from timewait.wire.packet import ACK, PSH, SYN, Segment
+
+# Bits of the sysctl tcp_fastopen.
+CLIENT: Final = 0x1
+SERVER: Final = 0x2
+CLIENT_NO_COOKIE: Final = 0x4
+SERVER_NO_COOKIE: Final = 0x200
+ALL_LISTENERS: Final = 0x400
+
+COOKIE_LENGTH: Final = 8
+"""TCP_FASTOPEN_COOKIE_SIZE: what we hand out; we take 4 to 16 (RFC 7413 4.1.1)."""
+MAX_OPTION_SPACE: Final = 40
+
+
+# Server
+
+
+def cookie_for(net: Net, seg: Segment) -> bytes:
+    """The cookie of a client: a keyed hash of both addresses."""
+    return keyed_hash(net.fast_open_key, seg.src + seg.dst).to_bytes(COOKIE_LENGTH, "big")
+
+
+def may_open(net: Net, seg: Segment) -> bool:
+    """Whether a SYN's option allows its data to be taken now: a valid cookie, or none needed."""
+    offered = seg.fast_open
+    if net.sysctl.tcp_fastopen & SERVER_NO_COOKIE and (seg.length or offered is not None):
+        return True
+    if offered is None or len(offered) == 0:
+        return False
+    if offered == cookie_for(net, seg):
+        return True
+    net.counters.TcpExtTCPFastOpenPassiveFail += 1
+    return False
+
+
+def open_passively(t: Tcb, seg: Segment, now: i64) -> None:
+    """The child of a SYN with a valid cookie: SYN-RECEIVED with data, answered by a SYN-ACK that covers it."""
+    t.fast_open = True
+    t.snd_una = t.iss
+    t.snd_sml = t.iss
+    t.rtx.append(Sent(t.iss, t.snd_nxt, SYN | ACK, b"", 0, 1, now))
+    t.packets_out = 1
+    t.retrans_stamp = now
+    t.snd_wnd = seg.window
+    t.max_window = seg.window
+    t.synack_at = 0
+    if seg.length:
+        enqueue(t, seg.payload, seg.length)
+        t.rcv_nxt = (t.rcv_nxt + seg.length) & 0xFFFFFFFF
+        t.wake |= WAKE_IN
+        t.syn_data_acked = True
+    set_rto(t)
+    t.emit(syn_segment(t, SYN | ACK, Why.SYN_ACK, now))
+    t.rcv_wup = t.rcv_nxt
+    stamp = t.retrans_stamp
+    ready_to_transfer(t, now)
+    t.retrans_stamp = stamp
+    t.net.counters.TcpExtTCPFastOpenPassive += 1
+    arm(t, TIMER_RTO, t.rto, now)
+
+
+# Client
+
+
+def offer(t: Tcb, cookie: bytes | None, mss: i64) -> None:
+    """Before the SYN leaves: ask for a cookie (b''), or use one with the MSS learnt beside it (0: unknown)."""
+    t.fast_open_offer = cookie
+    if mss:
+        t.mss_clamp = mss
+        t.mss_cache = min(t.mss_cache, mss)
+
+
+def attach_data(t: Tcb, seg: Segment, data: bytes, now: i64) -> None:
+    """Put the option and, with a cookie, as much of the data as fits into the SYN (tcp_send_syn_data)."""
+    if t.fast_open_offer or not t.net.sysctl.tcp_fastopen & CLIENT_NO_COOKIE:
+        seg.fast_open = t.fast_open_offer
+    if not t.fast_open_offer and not t.net.sysctl.tcp_fastopen & CLIENT_NO_COOKIE:
+        return
+    space = min(t.mss_cache, t.pmtu - t.header_size) - MAX_OPTION_SPACE
+    length: i64 = len(data)
+    if length > space:
+        length = space
+    if length <= 0:
+        return
+    seg.payload = data[:length]
+    seg.length = length
+    end_seq = (t.snd_nxt + length) & 0xFFFFFFFF
+    t.rtx.append(Sent(t.snd_nxt, end_seq, ACK | PSH, seg.payload, length, 1, now))
+    t.packets_out += 1
+    t.snd_nxt = end_seq
+    t.write_seq = end_seq
+    t.pushed_seq = end_seq
+    t.syn_data = True
+    t.bytes_sent += length
+
+
+def syn_ack_arrived(t: Tcb, seg: Segment, now: i64) -> None:
+    """Learn the cookie; data that the SYN-ACK did not cover is sent again at once (tcp_rcv_fastopen_synack)."""
+    counters = t.net.counters
+    if seg.fast_open and 4 <= len(seg.fast_open) <= 16:
+        t.net.fast_open_cookies.remember(t.raddr, seg.fast_open, seg.mss)
+    if not t.syn_data:
+        return
+    head = t.rtx.first()
+    if head is None:
+        t.syn_data_acked = True
+        counters.TcpExtTCPFastOpenActive += 1
+        return
+    counters.TcpExtTCPFastOpenActiveFail += 1
+    mark_lost(t, head)
+    retransmit_without_reduction(t)
