@@ -24,6 +24,7 @@ COMPILED = (
     "record/entries.py",
     "world/clock.py",
     "world/pipe.py",
+    "world/host_port.py",
     "world/link.py",
     "world/faults.py",
     "world/words.py",

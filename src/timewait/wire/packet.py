@@ -6,7 +6,8 @@ convert. A packet that has been sent is never changed: who must change one (a ro
 a NAT, a fault) makes a copy.
 
 Attribute defaults stand on the class: an interpreted instance stores only what
-differs, a compiled one has them filled in at once.
+differs, a compiled one has them filled in at once. Packets refer to bytes and never to
+each other, so that the collector of reference cycles need not look at them (acyclic).
 """
 
 import copy
@@ -14,6 +15,7 @@ from enum import Enum
 from typing import Final, Self
 
 from timewait.base.ints import i64
+from timewait.base.native import mypyc_attr
 
 Buffer = bytes | memoryview
 """Payload: bytes, or a view into a larger buffer that nobody writes to."""
@@ -35,6 +37,7 @@ AE: Final = 0x100
 """The accurate-ECN bit, formerly NS: the lowest of the four reserved header bits."""
 
 
+@mypyc_attr(acyclic=True)
 class Packet:
     """An IP datagram. Addresses are packed: 4 bytes for IPv4, 16 for IPv6."""
 
@@ -62,12 +65,14 @@ class Packet:
         return copy.copy(self)
 
 
+@mypyc_attr(acyclic=True)
 class RawPacket(Packet):
     """A datagram whose transport is not taken apart: a fragment, or an unknown protocol."""
 
     payload: Buffer = b""
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Segment(Packet):
     """A TCP segment, or a super-segment: a run of segments that share one header (gso_size > 0)."""
 
@@ -158,6 +163,7 @@ class Segment(Packet):
         return make_flow(self.dst, self.src, self.dport, self.sport)
 
 
+@mypyc_attr(acyclic=True)
 class Datagram(Packet):
     """A UDP datagram."""
 
@@ -170,6 +176,7 @@ class Datagram(Packet):
     """Payload octets per datagram of a super-datagram (UDP_SEGMENT); 0 for a plain one."""
 
 
+@mypyc_attr(acyclic=True)
 class IcmpMessage(Packet):
     """An ICMPv4 or ICMPv6 message; types and codes are those of the packet's own IP version."""
 

@@ -14,6 +14,7 @@ from timewait.base.errors import BudgetError
 from timewait.base.instant import NEVER, Clock, show_ns
 from timewait.base.ints import i64
 from timewait.base.native import mypyc_attr
+from timewait.wire.packet import Packet
 
 MAX_EVENTS: Final = 50_000_000
 """Default bound on the events of one run call: some minutes of computing, far beyond any experiment."""
@@ -57,6 +58,62 @@ class Event:
     def describe(self) -> str:
         """A few words that tell what is happening when an event budget is used up."""
         return type(self).__name__
+
+
+@mypyc_attr(acyclic=True, free_list_len=1)
+class Entry:
+    """Something that stands in a `Line`: when, its number in the order of all events, and what."""
+
+    def __init__(self, time: i64, order: i64, item: Packet | bytes) -> None:
+        self.time: i64 = time
+        self.order: i64 = order
+        self.item: Packet | bytes = item
+
+
+class Line(Event):
+    """Packets that come one after another: only the first of the line stands in the clock's queue.
+
+    That keeps the queue as short as there are lines, however many packets are on the
+    way. Each keeps the number it got when it joined, so that ties with other events
+    break as if every packet stood in the queue itself.
+    """
+
+    def __init__(self, clock: "Scheduler") -> None:
+        super().__init__()
+        self.clock = clock
+        self.entries: list[Entry] = []
+        self.head: i64 = 0
+        """Index of the first entry; what lies before it is compacted away now and then."""
+
+    def join(self, item: Packet | bytes, when: i64) -> None:
+        """Stand at the end of the line; `when` is not before the time of anybody in it."""
+        clock = self.clock
+        clock.live += 1
+        clock.orders += 1
+        entry = Entry(when, clock.orders, item)
+        self.entries.append(entry)
+        if self.order == 0:
+            clock.enter(self, entry)
+
+    def fire(self, now: i64) -> None:
+        entries = self.entries
+        entry = entries[self.head]
+        item = entry.item
+        entry.item = b""
+        self.head += 1
+        if self.head == len(entries):
+            entries.clear()
+            self.head = 0
+        else:
+            if self.head >= 256 and self.head * 2 > len(entries):
+                del entries[: self.head]
+                self.head = 0
+            self.clock.enter(self, entries[self.head])
+        self.served(item)
+
+    def served(self, item: Packet | bytes) -> None:
+        """It is this one's turn."""
+        raise NotImplementedError
 
 
 class Callback(Event):
@@ -141,6 +198,12 @@ class Scheduler(Clock):
         event.order = self.orders
         event.time = when
         heappush(self.heap, (when, self.orders, event))
+
+    def enter(self, line: Line, first: Entry) -> None:
+        """Let a line stand in the queue with the time and the number of its first entry."""
+        line.order = first.order
+        line.time = first.time
+        heappush(self.heap, (first.time, first.order, line))
 
     def at(self, when: i64, callback: Callable[[], object]) -> Event:
         """Call `callback` at `when` (ns; an instant that has passed means at once, in turn)."""

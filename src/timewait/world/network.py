@@ -23,8 +23,9 @@ from timewait.wire.parse import parse
 from timewait.wire.serialize import serialize
 from timewait.world.checkers import Fan
 from timewait.world.clock import Event, HostTimer, RealClock, Scheduler, VirtualClock
+from timewait.world.host_port import HostPort
 from timewait.world.link import Link, LinkOptions
-from timewait.world.pipe import Pipe, Port
+from timewait.world.pipe import Port
 from timewait.world.router import Nat, Router, RouterPort, Switch, SwitchPort
 
 MAX_TIME: Final = 400 * 86_400 * SEC
@@ -32,33 +33,6 @@ MAX_TIME: Final = 400 * 86_400 * SEC
 
 Machine: TypeAlias = Host | Router | Switch | Port
 """What a link ends at: a `Port` of one's own kind included."""
-
-
-class HostPort(Port):
-    """The link's view of a host's interface."""
-
-    def __init__(self, host: Host, iface: Interface) -> None:
-        super().__init__(host.name)
-        self.host = host
-        self.iface = iface
-        self.takes_super = iface.gso_max > 0
-
-    def connect(self, pipe: Pipe) -> None:
-        self.pipe = pipe
-        self.iface.transmit = pipe.send
-
-    def disconnect(self) -> None:
-        self.pipe = None
-        self.iface.transmit = None
-
-    def prefixes(self) -> list[tuple[bytes, int]]:
-        return self.iface.addresses
-
-    def deliver(self, packet: Packet) -> None:
-        self.host.receive(packet, self.iface)
-
-    def deliver_bytes(self, data: bytes) -> None:
-        self.host.receive_bytes(data, self.iface)
 
 
 class BytesPort(Port):

@@ -18,7 +18,7 @@ from timewait.tcp.tap import Tap
 from timewait.wire.gso import split, split_datagram
 from timewait.wire.packet import Datagram, Packet, Segment
 from timewait.wire.serialize import serialize, wire_length
-from timewait.world.clock import Event, Scheduler
+from timewait.world.clock import Event, Line, Scheduler
 from timewait.world.forward import fragment, may_fragment, too_big
 from timewait.world.words import Matcher
 
@@ -67,7 +67,7 @@ class Port:
 
 
 class Delivery(Event):
-    """A packet on its way to a port."""
+    """A packet on its way to a port that others may overtake, or that was held back."""
 
     def __init__(self, pipe: "Pipe", item: Packet | bytes) -> None:
         super().__init__()
@@ -75,16 +75,10 @@ class Delivery(Event):
         self.item = item
 
     def fire(self, now: i64) -> None:
-        item = self.item
-        pipe = self.pipe
-        pipe.in_flight -= 1
-        if isinstance(item, bytes):
-            pipe.sink.deliver_bytes(item)
-        else:
-            pipe.sink.deliver(item)
+        self.pipe.served(self.item)
 
     def describe(self) -> str:
-        return f"packet {self.pipe.source.name} -> {self.pipe.sink.name}"
+        return self.pipe.describe()
 
 
 class Action(Enum):
@@ -115,13 +109,13 @@ def is_super(packet: Packet) -> bool:
     return isinstance(packet, Datagram) and packet.gso_size > 0
 
 
-class Pipe:
+class Pipe(Line):
     """One direction of a link, from `source` to `sink`. After changing an attribute call `refresh`."""
 
     def __init__(self, name: str, clock: Scheduler, source: Port, sink: Port, streams: Streams) -> None:
+        super().__init__(clock)
         self.name = name
         """The link's name: where discards are recorded."""
-        self.clock = clock
         self.source = source
         self.sink = sink
         self.tap: Tap | None = None
@@ -164,6 +158,9 @@ class Pipe:
         """No fault is on and no packet needs splitting: the fast path."""
         self.in_flight: i64 = 0
         self.last_arrival: i64 = 0
+        """When the last packet that did not overtake arrives."""
+        self.line_end: i64 = 0
+        """When the last one in the line arrives."""
         self.busy_until: i64 = 0
         self.waiting: deque[tuple[int, int]] = deque()
         """(departure, length) of packets at the transmitter, the first being sent."""
@@ -198,14 +195,12 @@ class Pipe:
         if not self.plain or is_super(packet):
             self._send_parts(packet)
             return
-        clock = self.clock
-        arrival = clock.now() + self.delay
+        arrival = self.clock.now() + self.delay
         # A delay that has just become shorter does not let packets overtake.
         if arrival < self.last_arrival:
             arrival = self.last_arrival
         self.last_arrival = arrival
-        self.in_flight += 1
-        clock.schedule(Delivery(self, packet), arrival)
+        self._push(packet, arrival)
 
     def send_bytes(self, data: bytes) -> None:
         """As `send`, for a datagram known only as bytes: MTU and rules, which look at packets, spare it."""
@@ -339,7 +334,21 @@ class Pipe:
 
     def _push(self, item: Packet | bytes, arrival: i64) -> None:
         self.in_flight += 1
-        self.clock.schedule(Delivery(self, item), arrival)
+        if arrival >= self.line_end:
+            self.line_end = arrival
+            self.join(item, arrival)
+        else:
+            self.clock.schedule(Delivery(self, item), arrival)
+
+    def served(self, item: Packet | bytes) -> None:
+        self.in_flight -= 1
+        if isinstance(item, bytes):
+            self.sink.deliver_bytes(item)
+        else:
+            self.sink.deliver(item)
+
+    def describe(self) -> str:
+        return f"packet {self.source.name} -> {self.sink.name}"
 
     def _damage(self, item: Packet | bytes) -> bytes:
         """The datagram with one bit flipped, as a broken router or cable without a frame check would."""
