@@ -1,0 +1,154 @@
+"""The same experiment on our stack and on the running kernel, and where the two records differ.
+
+Both runs have the same sysctls, those that shorten long waits included. A record is
+laid out in lanes, one for each sender in each connection: within a lane the order of
+packets is the sender's own doing, while across lanes it depends on scheduling. Packets
+are compared by flags, relative numbers, length and the options of SYNs; times since the
+lane's first packet by the tolerance of `Judge.close_to`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Final
+
+from timewait.base.instant import MSEC, SEC
+from timewait.lab.bench import Setting
+from timewait.lab.frame import Lab
+from timewait.lab.judge import LATE
+from timewait.lab.run import Result, run
+from timewait.record.connections import Connection, Side
+from timewait.record.entries import Sent
+from timewait.record.record import Record
+from timewait.wire.packet import ACK, FIN, PSH, RST, SYN, URG, Segment
+
+REAL: Final = 80 * MSEC
+"""What scheduling, 4 ms ticks and the delays of a busy machine may add to a time."""
+PLACES: Final = (("kernel", "server"), ("live", "server"), ("live", "client"))
+"""(place, side that is the kernel's): both sides kernel, then one each."""
+
+INTENDED: Final[dict[str, str]] = {}
+"""Labs whose records differ on purpose, with the id of the entry in docs/quirks.md."""
+
+_LETTERS: Final = (("SYN", SYN), ("FIN", FIN), ("RST", RST), ("PSH", PSH), ("ACK", ACK), ("URG", URG))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One packet of a lane: what it says, and when it left after the lane's first."""
+
+    key: str
+    time: int
+    at: int
+    """ns on the record's own clock, to find it in the ladder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two records part for the first time."""
+
+    lane: str
+    ours: Step | None
+    theirs: Step | None
+    late: bool = False
+    """The packets agree, their times do not."""
+
+    def __str__(self) -> str:
+        mine, other = _told(self.ours), _told(self.theirs)
+        return f"{self.lane}: ours {mine}, kernel {other}"
+
+
+def _told(step: Step | None) -> str:
+    return "sends nothing" if step is None else f"{step.key} at {step.time / SEC:.3f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Our record beside one with a kernel in it."""
+
+    place: str
+    kernel: str
+    ours: Result
+    theirs: Result
+    differences: Sequence[Difference]
+
+    @property
+    def agrees(self) -> bool:
+        """Both runs met their checks, and the records are alike."""
+        return not self.differences and self.ours.passed and self.theirs.passed
+
+
+def verify(lab: Lab, places: Sequence[tuple[str, str]] = PLACES, variant: str = "") -> Iterator[Comparison]:
+    """Run a lab on our stack with the shortened waits, then wherever a kernel takes part, and compare."""
+    shortened = tuple(("", name, value) for name, value in lab.live.items())
+    ours = run(lab, Setting(sysctl=shortened, variant=variant))
+    for place, kernel in places:
+        if place not in lab.on:
+            continue
+        theirs = run(lab, Setting(on=place, kernel=kernel, variant=variant))
+        yield Comparison(place, kernel, ours, theirs, differences(ours.records[0][1], theirs.records[0][1]))
+
+
+def differences(ours: Record, theirs: Record) -> list[Difference]:
+    """The first difference of each lane, in the order of the lanes."""
+    mine, other = lanes(ours), lanes(theirs)
+    found: list[Difference] = []
+    for name in [*mine, *(name for name in other if name not in mine)]:
+        first = _first_difference(name, mine.get(name, []), other.get(name, []))
+        if first is not None:
+            found.append(first)
+    return found
+
+
+def lanes(record: Record) -> dict[str, list[Step]]:
+    """What each side of each connection sent, in order."""
+    found: dict[str, list[Step]] = {}
+    for connection in record.connections():
+        for side in (connection.initiator, connection.responder):
+            sent = connection.packets(side)
+            if not sent:
+                continue
+            start = sent[0].time
+            name = f"connection {connection.number}, {side.host or 'outside'}"
+            found[name] = [Step(_key(connection, side, entry), entry.time - start, entry.time) for entry in sent]
+    return found
+
+
+def _key(connection: Connection, side: Side, entry: Sent) -> str:
+    """A packet in a few words that do not depend on the run."""
+    packet = entry.packet
+    if not isinstance(packet, Segment):
+        return type(packet).__name__
+    words = ["-".join(name for name, bit in _LETTERS if packet.flags & bit) or "no flags"]
+    words.append(f"seq={connection.relative_seq(packet)}")
+    if packet.flags & ACK:
+        words.append(f"ack={connection.relative_ack(packet)}")
+    if packet.length:
+        words.append(f"len={packet.length}")
+    if packet.flags & SYN:
+        words.append(f"win={packet.window}")
+        words += [f"mss={packet.mss}"] * bool(packet.mss) + [f"ws={packet.wscale}"] * (packet.wscale >= 0)
+        words += ["sackOK"] * packet.sack_permitted
+    if packet.has_ts:
+        words.append("TS")
+    peer = connection.peer(side)
+    for left, right in packet.sacks:
+        words.append(f"sack={connection.relative(peer, left, False)}:{connection.relative(peer, right, False)}")
+    return " ".join(words)
+
+
+def _first_difference(lane: str, mine: list[Step], other: list[Step]) -> Difference | None:
+    """The first packet that one side sends and the other does not, or sends at another time."""
+    matcher = SequenceMatcher(None, [step.key for step in mine], [step.key for step in other], autojunk=False)
+    for kind, a, a_end, b, b_end in matcher.get_opcodes():
+        if kind != "equal":
+            return Difference(lane, mine[a] if a < a_end else None, other[b] if b < b_end else None)
+        for i, j in zip(range(a, a_end), range(b, b_end), strict=True):
+            if not _same_time(mine[i].time, other[j].time):
+                return Difference(lane, mine[i], other[j], late=True)
+    return None
+
+
+def _same_time(nominal: int, measured: int) -> bool:
+    """A kernel is never early by more than a tick, and late by its timer wheel's few percent."""
+    return -REAL <= measured - nominal <= nominal * LATE + REAL
