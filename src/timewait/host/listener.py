@@ -5,6 +5,7 @@ before SYN cookies or drops begin (SYNQ-05, ACCQ-03).
 """
 
 from collections import deque
+from typing import Final
 
 from timewait.base.instant import SEC
 from timewait.base.ints import i64
@@ -12,7 +13,7 @@ from timewait.tcp.arrive_listen import ListenOptions, Request
 from timewait.tcp.net import Net
 from timewait.tcp.tcb import Tcb
 
-COOKIE_VALID = 120 * SEC
+COOKIE_VALID: Final = 120 * SEC
 """TCP_SYNCOOKIE_VALID: how long after the last overflow an ACK may still bring a cookie."""
 
 

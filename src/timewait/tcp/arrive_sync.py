@@ -5,6 +5,7 @@ First sequence number (with PAWS before it, RFC 7323 5.3), second RST, third sec
 """
 
 import errno
+from typing import Final
 
 from timewait.base.instant import MSEC, SEC
 from timewait.base.ints import i64
@@ -42,7 +43,7 @@ from timewait.tcp.tcb import (
 )
 from timewait.wire.packet import ACK, FIN, RST, SYN, URG, Segment
 
-PAWS_IDLE = 24 * 24 * 3600 * SEC
+PAWS_IDLE: Final = 24 * 24 * 3600 * SEC
 """TCP_PAWS_24DAYS: after so long a timestamp says nothing any more (RFC 7323 5.5)."""
 
 

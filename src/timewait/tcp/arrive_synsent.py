@@ -1,6 +1,7 @@
 """Segment arrival in SYN-SENT (RFC 9293 section 3.10.7.3, Linux tcp_rcv_synsent_state_process)."""
 
 import errno
+from typing import Final
 
 from timewait.base.instant import MSEC
 from timewait.base.ints import i64
@@ -18,7 +19,7 @@ from timewait.tcp.states import ESTABLISHED, SYN_RCVD, Cause
 from timewait.tcp.tcb import ACK_SCHED, ACK_TIMER, DELACK_MAX, TIMER_RTO, WAKE_OUT, Tcb
 from timewait.wire.packet import ACK, FIN, RST, SYN, Segment
 
-SOON = 8 * MSEC
+SOON: Final = 8 * MSEC
 """TCP_TIMEOUT_MIN, two ticks: a SYN that met an old connection is repeated as soon as our RST has cleared it."""
 
 

@@ -5,6 +5,8 @@ conversation turns out to be interactive (pingpong), and then waits between 40 a
 200 ms, adapting to the gaps between segments.
 """
 
+from typing import Final
+
 from timewait.base.instant import NEVER, SEC
 from timewait.base.ints import i64
 from timewait.tcp.reasons import Why
@@ -21,7 +23,7 @@ from timewait.tcp.tcb import (
 from timewait.tcp.window import grow_window, measure_receiver_rtt, usable_window
 from timewait.wire.packet import PSH, Segment
 
-MAX_QUICKACKS = 16
+MAX_QUICKACKS: Final = 16
 """TCP_MAX_QUICKACKS: immediate acknowledgments at the start of a connection."""
 
 

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections import deque
+from typing import Final
 
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_geq, seq_gt, seq_leq, seq_lt
@@ -11,7 +12,7 @@ from timewait.tcp.tcb import WAKE_IN, Tcb
 from timewait.tcp.window import free_space
 from timewait.wire.packet import FIN, Buffer, Segment
 
-MAX_SACK_ISLANDS = 64
+MAX_SACK_ISLANDS: Final = 64
 """Islands remembered for reporting; an option has room for four."""
 
 

@@ -1,5 +1,7 @@
 """Building segments: header fields and options of everything a connection sends."""
 
+from typing import Final
+
 from timewait.base.ints import i64
 from timewait.tcp.delack import ack_was_sent
 from timewait.tcp.reasons import Why
@@ -8,7 +10,7 @@ from timewait.tcp.tcb import MSS_DEFAULT, Tcb
 from timewait.tcp.window import select_window
 from timewait.wire.packet import ACK, PROTO_TCP, RST, URG, Segment
 
-TS_OPTION_LENGTH = 12
+TS_OPTION_LENGTH: Final = 12
 """Timestamps with two NOPs, as every Linux segment carries them."""
 
 

@@ -1,13 +1,14 @@
 """The queue of unsent data: what programs wrote, cut into segments when it may leave."""
 
 from collections import deque
+from typing import Final
 
 from timewait.base.ints import i64
 from timewait.base.seq import seq_gt
 from timewait.tcp.tcb import Chunk, Tcb
 from timewait.wire.packet import Buffer
 
-SMALL = 4096
+SMALL: Final = 4096
 """Writes up to this size are merged into one chunk; larger ones are kept without copying."""
 
 

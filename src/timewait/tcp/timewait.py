@@ -18,7 +18,7 @@ TW_RST: Final = 2
 TW_SYN: Final = 3
 TW_KILL: Final = 4
 
-PAWS_IDLE = 24 * 24 * 3600 * SEC
+PAWS_IDLE: Final = 24 * 24 * 3600 * SEC
 
 
 class TimeWait(Endpoint):

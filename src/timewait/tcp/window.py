@@ -4,13 +4,15 @@ A receive buffer of n octets offers less than n as window, because Linux charges
 overhead to the same buffer; tcp_adv_win_scale is that share (quirks.md: WIN-1).
 """
 
+from typing import Final
+
 from timewait.base.instant import USEC
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff
 from timewait.tcp.sysctl import Sysctl
 from timewait.tcp.tcb import MAX_WSCALE, RCV_SHUTDOWN, Tcb
 
-OFO_OVERHEAD = 256
+OFO_OVERHEAD: Final = 256
 """Octets charged per out-of-order piece beyond its payload, so that tiny segments cannot pile up."""
 
 

@@ -1,12 +1,14 @@
 """Tail loss probe (RFC 8985 section 7): ask after the last segment before the timeout does."""
 
+from typing import Final
+
 from timewait.base.instant import MSEC
 from timewait.base.ints import i64
 from timewait.tcp.arm import arm
 from timewait.tcp.states import SYN_RCVD, SYN_SENT
 from timewait.tcp.tcb import CA_CWR, CA_OPEN, RTO_MIN, TIMER_TLP, Tcb
 
-TICK = 4 * MSEC
+TICK: Final = 4 * MSEC
 """A jiffy at HZ=250: Linux adds two to a probe's delay when more than one segment is in flight."""
 
 
