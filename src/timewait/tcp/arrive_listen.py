@@ -14,7 +14,7 @@ from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import SYN_RCVD
-from timewait.tcp.tcb import KIND_REQUEST, MAX_WSCALE, MSS_DEFAULT, Endpoint, Tcb
+from timewait.tcp.tcb import KIND_REQUEST, MAX_WSCALE, MSS_DEFAULT, Endpoint, Tcb, stamp
 from timewait.tcp.window import initial_window, window_from_space
 from timewait.wire.packet import ACK, PROTO_TCP, RST, SYN, Segment
 
@@ -237,7 +237,7 @@ def _limit_answer(net: Net, req: Request, now: i64) -> bool:
     if req.last_oow_ack and now - req.last_oow_ack < interval:
         net.counters.TcpExtTCPACKSkippedSynRecv += 1
         return True
-    req.last_oow_ack = now if now else 1
+    req.last_oow_ack = stamp(now)
     return False
 
 
@@ -267,7 +267,7 @@ def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64
     t.sack_ok = req.sack_ok
     t.ts_ok = req.ts_ok
     t.ts_recent = req.ts_recent
-    t.ts_recent_stamp = now if now and req.ts_ok else 0
+    t.ts_recent_stamp = stamp(now) if req.ts_ok else 0
     t.ts_offset = req.ts_offset
     t.mss_clamp = req.mss
     t.user_mss = options.user_mss
@@ -275,7 +275,7 @@ def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64
     t.announced_mss = req.advmss
     t.pmtu = pmtu
     t.rcvbuf = options.rcvbuf
-    t.synack_at = req.sent_at if req.retransmits == 0 else 0
+    t.synack_at = stamp(req.sent_at) if req.retransmits == 0 else 0
     t.total_retrans = req.retransmits
     t.state = SYN_RCVD
     return t

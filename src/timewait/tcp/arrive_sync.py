@@ -40,6 +40,7 @@ from timewait.tcp.tcb import (
     WAKE_PRI,
     WAKE_RDHUP,
     Tcb,
+    stamp,
 )
 from timewait.wire.packet import ACK, FIN, RST, SYN, URG, Segment
 
@@ -157,7 +158,7 @@ def _limit_answer(t: Tcb, now: i64) -> bool:
     interval: i64 = t.net.sysctl.tcp_invalid_ratelimit * MSEC
     if t.last_oow_ack and now - t.last_oow_ack < interval:
         return True
-    t.last_oow_ack = now if now else 1
+    t.last_oow_ack = stamp(now)
     return False
 
 
@@ -250,7 +251,7 @@ def _take_timestamp(t: Tcb, seg: Segment, now: i64) -> None:
     """RFC 7323 4.3: TS.Recent follows segments that reach Last.ACK.sent."""
     if not seq_gt(seg.seq, t.last_ack_sent) and seq_diff(seg.tsval, t.ts_recent) >= 0:
         t.ts_recent = seg.tsval
-        t.ts_recent_stamp = now if now else 1
+        t.ts_recent_stamp = stamp(now)
 
 
 def _check_ack(t: Tcb, seg: Segment, now: i64) -> bool:

@@ -8,7 +8,7 @@ from timewait.tcp.keepalive import keepalive_idle
 from timewait.tcp.rtt import rtt_sample, set_rto
 from timewait.tcp.segments import TS_OPTION_LENGTH, update_mss
 from timewait.tcp.states import ESTABLISHED, FIN_WAIT_1, Cause
-from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, SEND_SHUTDOWN, WAKE_OUT, Tcb
+from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, SEND_SHUTDOWN, WAKE_OUT, Tcb, stamp
 from timewait.tcp.window import start_receiving
 from timewait.wire.packet import Segment
 
@@ -32,7 +32,7 @@ def take_options(t: Tcb, seg: Segment, now: i64) -> None:
             t.window_clamp = 65535
     if t.ts_ok:
         t.ts_recent = seg.tsval
-        t.ts_recent_stamp = now if now else 1
+        t.ts_recent_stamp = stamp(now)
 
 
 def ready_to_transfer(t: Tcb, now: i64) -> None:
@@ -48,7 +48,7 @@ def ready_to_transfer(t: Tcb, now: i64) -> None:
     t.ca_state = 0
     t.retrans_stamp = 0
     t.high_seq = t.snd_nxt
-    t.lsndtime = now
+    t.lsndtime = stamp(now)
     t.lrcvtime = now
     t.rcv_tstamp = now
     t.cwnd_usage_seq = t.snd_una

@@ -17,7 +17,7 @@ from timewait.tcp.reasons import Why
 from timewait.tcp.reassembly import enqueue
 from timewait.tcp.rtt import set_rto
 from timewait.tcp.segments import syn_segment
-from timewait.tcp.tcb import TIMER_RTO, WAKE_IN, Tcb
+from timewait.tcp.tcb import TIMER_RTO, WAKE_IN, Tcb, stamp
 from timewait.wire.packet import ACK, PSH, SYN, Segment
 
 # Bits of the sysctl tcp_fastopen.
@@ -60,7 +60,7 @@ def open_passively(t: Tcb, seg: Segment, now: i64) -> None:
     t.snd_sml = t.iss
     t.rtx.append(Sent(t.iss, t.snd_nxt, SYN | ACK, b"", 0, 1, now))
     t.packets_out = 1
-    t.retrans_stamp = now
+    t.retrans_stamp = stamp(now)
     t.snd_wnd = seg.window
     t.max_window = seg.window
     t.synack_at = 0
@@ -72,9 +72,9 @@ def open_passively(t: Tcb, seg: Segment, now: i64) -> None:
     set_rto(t)
     t.emit(syn_segment(t, SYN | ACK, Why.SYN_ACK, now))
     t.rcv_wup = t.rcv_nxt
-    stamp = t.retrans_stamp
+    began = t.retrans_stamp
     ready_to_transfer(t, now)
-    t.retrans_stamp = stamp
+    t.retrans_stamp = began
     t.net.counters.TcpExtTCPFastOpenPassive += 1
     arm(t, TIMER_RTO, t.rto, now)
 

@@ -14,6 +14,8 @@ from timewait.tcp.net import Net
 
 NO_ISN: Final = -1
 """No ISN is given: generate one."""
+MAX_TS_OFFSETS: Final = 4096
+"""Timestamp offsets kept at hand; computed anew when there are more address pairs."""
 
 
 def initial_sequence_number(net: Net, laddr: bytes, lport: i64, raddr: bytes, rport: i64, now: i64) -> i64:
@@ -32,4 +34,11 @@ def timestamp_offset(net: Net, laddr: bytes, raddr: bytes) -> i64:
     """
     if net.sysctl.tcp_timestamps != 1 or not net.profile.random_ts_offset:
         return 0
-    return keyed_hash(net.ts_key, laddr + raddr) & 0xFFFFFFFF
+    pair = laddr + raddr
+    known = net.ts_offsets.get(pair)
+    if known is None:
+        if len(net.ts_offsets) >= MAX_TS_OFFSETS:
+            net.ts_offsets.clear()
+        known = keyed_hash(net.ts_key, pair) & 0xFFFFFFFF
+        net.ts_offsets[pair] = known
+    return known

@@ -38,6 +38,8 @@ class Net:
         self.rng: random.Random = streams.stream("tcp")
         self.isn_key = streams.secret("isn")
         self.ts_key = streams.secret("timestamps")
+        self.ts_offsets: dict[bytes, int] = {}
+        """What `timestamp_offset` gave, by address pair."""
         self.cookie_key = streams.secret("syn cookies", 32)
         self.fast_open_key = streams.secret("fast open")
         self.fast_open_cookies = CookieCache()

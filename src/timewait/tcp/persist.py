@@ -13,7 +13,7 @@ from timewait.tcp.rtt import rto_max
 from timewait.tcp.segments import current_mss, established_segment, probe_segment
 from timewait.tcp.send import take
 from timewait.tcp.states import Cause
-from timewait.tcp.tcb import TIMER_PROBE0, Tcb
+from timewait.tcp.tcb import TIMER_PROBE0, Tcb, stamp
 from timewait.wire.packet import ACK, FIN, PSH, Buffer
 
 
@@ -26,7 +26,7 @@ def probe_timer(t: Tcb, now: i64) -> None:
     t.fired("persist", now)
     user_timeout = t.user_timeout
     if t.probe_stamp == 0:
-        t.probe_stamp = now
+        t.probe_stamp = stamp(now)
     elif user_timeout and now - t.probe_stamp >= user_timeout:
         time_out(t, Cause.TIMED_OUT, now)
         return

@@ -23,6 +23,9 @@ class State(Enum):
     LISTEN = 10
     CLOSING = 11
 
+    # Enum's own hash is a Python function; `Tcb.move` looks two states up in TRANSITIONS.
+    __hash__ = object.__hash__
+
     @property
     def rfc_name(self) -> str:
         """As RFC 9293 writes it: 'SYN-RECEIVED', 'FIN-WAIT-1'."""

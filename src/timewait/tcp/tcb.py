@@ -11,6 +11,7 @@ from typing import Final
 
 from timewait.base.instant import NEVER, SEC
 from timewait.base.ints import i64
+from timewait.base.native import mypyc_attr
 from timewait.tcp.cc.base import CongestionControl
 from timewait.tcp.loss.queue import RetransmitQueue
 from timewait.tcp.net import Net
@@ -66,6 +67,12 @@ RTO_MIN: Final = SEC // 5
 """TCP_RTO_MIN: the base by which retry counts are turned into time (quirks.md: RTO-2)."""
 
 
+def stamp(now: i64) -> i64:
+    """A time to remember where 0 means never: the clock's origin itself counts as one ns later."""
+    return now if now else 1
+
+
+@mypyc_attr(acyclic=True)
 class Endpoint:
     """Whatever the demux finds under a four-tuple: a Tcb, a half-open request or a TIME-WAIT record."""
 
@@ -77,6 +84,7 @@ KIND_REQUEST: Final = 2
 KIND_TIME_WAIT: Final = 3
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Chunk:
     """A piece of unsent data: what one send() left, or several small ones merged."""
 
@@ -401,4 +409,7 @@ class Tcb(Endpoint):
         """What is left of the window last offered; never negative."""
         left = self.rcv_wup + self.rcv_wnd - self.rcv_nxt
         left = ((left + 0x80000000) & 0xFFFFFFFF) - 0x80000000
-        return left if left > 0 else 0
+        # Not a conditional expression: mypyc boxes both sides of one when a side is a literal.
+        if left < 0:
+            return 0
+        return left

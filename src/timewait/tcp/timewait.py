@@ -4,11 +4,12 @@ from typing import Final
 
 from timewait.base.instant import MSEC, SEC
 from timewait.base.ints import i64
+from timewait.base.native import mypyc_attr
 from timewait.base.seq import seq_diff, seq_gt, seq_lt
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import TIME_WAIT, Cause, State
-from timewait.tcp.tcb import KIND_TIME_WAIT, Endpoint, Tcb
+from timewait.tcp.tcb import KIND_TIME_WAIT, Endpoint, Tcb, stamp
 from timewait.wire.packet import ACK, FIN, PROTO_TCP, RST, SYN, Segment
 
 # What a record makes of a segment.
@@ -21,6 +22,7 @@ TW_KILL: Final = 4
 PAWS_IDLE: Final = 24 * 24 * 3600 * SEC
 
 
+@mypyc_attr(acyclic=True)
 class TimeWait(Endpoint):
     """What is left of a connection: enough to acknowledge, to refuse and to be taken over."""
 
@@ -116,7 +118,7 @@ def _paws_rejects(tw: TimeWait, seg: Segment, now: i64) -> bool:
 def _take_timestamp(tw: TimeWait, seg: Segment, now: i64) -> None:
     if tw.ts_ok and seg.has_ts:
         tw.ts_recent = seg.tsval
-        tw.ts_recent_stamp = now if now else 1
+        tw.ts_recent_stamp = stamp(now)
 
 
 def _in_window(seq: i64, end: i64, low: i64, high: i64) -> bool:
@@ -160,7 +162,7 @@ def _rate_limited_ack(tw: TimeWait, seg: Segment, net: Net, now: i64) -> i64:
     if tw.last_oow_ack and now - tw.last_oow_ack < interval:
         net.counters.TcpExtTCPACKSkippedTimeWait += 1
         return TW_DROP
-    tw.last_oow_ack = now if now else 1
+    tw.last_oow_ack = stamp(now)
     return TW_ACK
 
 

@@ -29,6 +29,7 @@ from timewait.tcp.tcb import (
     TIMER_RTO,
     TIMER_TLP,
     Tcb,
+    stamp,
 )
 from timewait.wire.packet import ACK, FIN, PSH, SYN, Buffer, Segment
 
@@ -148,7 +149,9 @@ def _transmit_new(t: Tcb, data: Buffer, length: i64, flags: i64, mss: i64, now: 
     seq = t.snd_nxt
     fin = flags & FIN
     end_seq = (seq + length + fin) & 0xFFFFFFFF
-    segs: i64 = 1 if length <= mss else (length + mss - 1) // mss
+    segs: i64 = 1
+    if length > mss:
+        segs = (length + mss - 1) // mss
     if length < mss * segs and length > 0:
         t.snd_sml = end_seq
     seg = established_segment(t, flags, seq, Why.FIN if fin and length == 0 else Why.DATA, now)
@@ -179,7 +182,7 @@ def _transmit_new(t: Tcb, data: Buffer, length: i64, flags: i64, mss: i64, now: 
 
 def _data_was_sent(t: Tcb, now: i64) -> None:
     """Data left: a reply that follows soon after data received makes the conversation interactive."""
-    t.lsndtime = now
+    t.lsndtime = stamp(now)
     if now - t.lrcvtime < t.ato and not in_pingpong_mode(t):
         t.pingpong += 1
 
@@ -219,7 +222,7 @@ def _restart_after_idle(t: Tcb, now: i64) -> None:
         idle -= t.rto
     t.cwnd = cwnd if cwnd > restart else restart
     t.cwnd_cnt = 0
-    t.lsndtime = now
+    t.lsndtime = stamp(now)
 
 
 # Retransmission
@@ -293,7 +296,7 @@ def _account_retransmission(t: Tcb, sent: Sent, now: i64) -> None:
     if sent.flags & SYN:
         counters.TcpExtTCPSynRetrans += 1
     if t.retrans_stamp == 0:
-        t.retrans_stamp = now
+        t.retrans_stamp = stamp(now)
     if t.undo_active:
         t.undo_retrans += sent.segs
     if t.ca_state == CA_RECOVERY or t.ca_state == CA_CWR:
@@ -328,7 +331,7 @@ def start_syn(t: Tcb, now: i64) -> Segment:
     set_rto(t)
     t.rtx.append(Sent(t.iss, t.snd_nxt, SYN, b"", 0, 1, now))
     t.packets_out += 1
-    t.retrans_stamp = now
+    t.retrans_stamp = stamp(now)
     seg = syn_segment(t, SYN, Why.SYN, now)
     t.emit(seg)
     arm(t, TIMER_RTO, t.rto, now)

@@ -10,7 +10,7 @@ from timewait.base.instant import USEC
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff
 from timewait.tcp.sysctl import Sysctl
-from timewait.tcp.tcb import MAX_WSCALE, RCV_SHUTDOWN, Tcb
+from timewait.tcp.tcb import MAX_WSCALE, RCV_SHUTDOWN, Tcb, stamp
 
 OFO_OVERHEAD: Final = 256
 """Octets charged per out-of-order piece beyond its payload, so that tiny segments cannot pile up."""
@@ -157,7 +157,7 @@ def measure_receiver_rtt(t: Tcb, length: i64, tsecr: i64, now: i64) -> None:
             if t.rcv_rtt_time:
                 sample = (now - t.rcv_rtt_time) // USEC
             t.rcv_rtt_seq = (t.rcv_nxt + t.rcv_wnd) & 0xFFFFFFFF
-            t.rcv_rtt_time = now
+            t.rcv_rtt_time = stamp(now)
         if sample <= 0:
             return
     if t.rcv_rtt_us == 0 or sample < t.rcv_rtt_us:

@@ -5,8 +5,10 @@ Windows are in segments. An algorithm sees the numbers of its connection through
 """
 
 from timewait.base.ints import i64
+from timewait.base.native import mypyc_attr
 
 
+@mypyc_attr(acyclic=True)
 class CongestionControl:
     """One algorithm's state for one connection."""
 

@@ -1,9 +1,11 @@
 """Reno: slow start and congestion avoidance (RFC 5681 section 3.1)."""
 
 from timewait.base.ints import i64
+from timewait.base.native import mypyc_attr
 from timewait.tcp.cc.base import CongestionControl
 
 
+@mypyc_attr(acyclic=True)
 class Reno(CongestionControl):
     """One more segment per ACKed segment below ssthresh, one more per window above it; half after a loss."""
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 from timewait.base.ints import i64
+from timewait.base.native import mypyc_attr
 from timewait.base.seq import seq_between, seq_diff, seq_geq, seq_gt, seq_leq, seq_lt
 from timewait.tcp.loss.mark import split_sent
 from timewait.tcp.loss.queue import Sent
@@ -26,6 +27,7 @@ F_SET_TIMER: Final = 0x1000
 F_RETRANS_DATA_ACKED: Final = 0x008
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class AckState:
     """What one acknowledgment found, handed from step to step (Linux: tcp_sacktag_state, rate_sample)."""
 
