@@ -24,6 +24,8 @@ from timewait.wire.packet import ACK, FIN, PSH, RST, SYN, URG, Segment
 
 REAL: Final = 80 * MSEC
 """What scheduling, 4 ms ticks and the delays of a busy machine may add to a time."""
+NEAR: Final = 1 << 20
+"""No lab sends as much, so that numbers further from the ISN belong to another connection."""
 PLACES: Final = (("kernel", "server"), ("live", "server"), ("live", "client"))
 """(place, side that is the kernel's): both sides kernel, then one each."""
 
@@ -120,9 +122,9 @@ def _key(connection: Connection, side: Side, entry: Sent) -> str:
     if not isinstance(packet, Segment):
         return type(packet).__name__
     words = ["-".join(name for name, bit in _LETTERS if packet.flags & bit) or "no flags"]
-    words.append(f"seq={connection.relative_seq(packet)}")
+    words.append(f"seq={_number(connection.relative_seq(packet))}")
     if packet.flags & ACK:
-        words.append(f"ack={connection.relative_ack(packet)}")
+        words.append(f"ack={_number(connection.relative_ack(packet))}")
     if packet.length:
         words.append(f"len={packet.length}")
     if packet.flags & SYN:
@@ -135,6 +137,11 @@ def _key(connection: Connection, side: Side, entry: Sent) -> str:
     for left, right in packet.sacks:
         words.append(f"sack={connection.relative(peer, left, False)}:{connection.relative(peer, right, False)}")
     return " ".join(words)
+
+
+def _number(relative: int) -> str:
+    """A relative number; one that belongs to another incarnation is random, and so is the distance to it."""
+    return str(relative) if abs(relative) < NEAR else "another"
 
 
 def _first_difference(lane: str, mine: list[Step], other: list[Step]) -> Difference | None:

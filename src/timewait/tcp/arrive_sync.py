@@ -16,7 +16,7 @@ from timewait.tcp.established import establish
 from timewait.tcp.fate import become_time_wait, fail, finish
 from timewait.tcp.keepalive import fin_timeout
 from timewait.tcp.reasons import Drop, Why
-from timewait.tcp.reassembly import accept_data, forget_islands, note_old_segment
+from timewait.tcp.reassembly import accept_data, forget_islands, note_old_segment, repeated_syn
 from timewait.tcp.segments import established_segment, reset_for
 from timewait.tcp.states import (
     CLOSE_WAIT,
@@ -69,8 +69,10 @@ def arrive_synchronized(t: Tcb, seg: Segment, now: i64) -> None:
         return
     if seg.flags & URG:
         _check_urgent(t, seg, now)
-    if seg.length or seg.flags & FIN:
+    if seg.seq_len:
         _check_text(t, seg, now)
+    elif seg.flags & SYN:
+        repeated_syn(t, seg)
     if t.state is not CLOSED and not t.done:
         check_ack(t, now)
 

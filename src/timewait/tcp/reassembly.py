@@ -22,7 +22,7 @@ def accept_data(t: Tcb, seg: Segment, now: i64) -> bool:
     The caller has checked that some of the segment lies in the window.
     """
     seq = seg.seq
-    end = (seq + seg.length + (seg.flags & FIN)) & 0xFFFFFFFF
+    end = (seq + seg.seq_len) & 0xFFFFFFFF
     if seq == t.rcv_nxt:
         if seg.length and free_space(t) < seg.length and t.receive_window() == 0:
             return _window_full(t, seg, now)
@@ -95,6 +95,14 @@ def _duplicate(t: Tcb, seg: Segment, seq: i64, end: i64, now: i64) -> None:
     t.net.counters.TcpExtDelayedACKLost += 1
     _set_dsack(t, seq, end)
     t.dropped(seg, Drop.OLD_DUPLICATE, now)
+    enter_quickack_mode(t, 16)
+    ack_now(t, Why.DUP_SEGMENT_ACK)
+
+
+def repeated_syn(t: Tcb, seg: Segment) -> None:
+    """The SYN-ACK of a simultaneous open brings a SYN that came before: Linux says so (tcp_data_queue)."""
+    t.net.counters.TcpExtDelayedACKLost += 1
+    _set_dsack(t, seg.seq, (seg.seq + 1) & 0xFFFFFFFF)
     enter_quickack_mode(t, 16)
     ack_now(t, Why.DUP_SEGMENT_ACK)
 

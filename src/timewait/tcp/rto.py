@@ -7,6 +7,7 @@ RTT (quirks.md: RTO-2).
 
 import errno
 
+from timewait.base.instant import MSEC
 from timewait.base.ints import i64
 from timewait.tcp.arm import arm
 from timewait.tcp.fate import fail, send_reset
@@ -38,7 +39,8 @@ def timed_out(t: Tcb, boundary: i64, timeout: i64, now: i64) -> bool:
         handshake = t.state is SYN_SENT or t.state is SYN_RCVD
         base: i64 = t.net.profile.rto_init if handshake else RTO_MIN
         timeout = model_timeout(boundary, base, rto_max(t))
-    return now - t.retrans_stamp >= timeout
+    # Linux compares milliseconds, so a whole timeout is over in its last one.
+    return now // MSEC - t.retrans_stamp // MSEC >= timeout // MSEC
 
 
 def orphan_retries(t: Tcb, alive: bool) -> i64:
