@@ -69,7 +69,7 @@ def arrive_synchronized(t: Tcb, seg: Segment, now: i64) -> None:
         return
     if seg.flags & URG:
         _check_urgent(t, seg, now)
-    if seg.seq_len:
+    if seg.length or seg.flags & FIN:
         _check_text(t, seg, now)
     elif seg.flags & SYN:
         repeated_syn(t, seg)

@@ -22,7 +22,7 @@ def accept_data(t: Tcb, seg: Segment, now: i64) -> bool:
     The caller has checked that some of the segment lies in the window.
     """
     seq = seg.seq
-    end = (seq + seg.seq_len) & 0xFFFFFFFF
+    end = (seq + seg.length + (seg.flags & FIN)) & 0xFFFFFFFF
     if seq == t.rcv_nxt:
         if seg.length and free_space(t) < seg.length and t.receive_window() == 0:
             return _window_full(t, seg, now)
