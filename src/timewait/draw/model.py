@@ -229,7 +229,10 @@ class _Builder:
     def _column(self, host: str, flow: bytes = b"", sends: bool = True) -> int:
         """The column of a host; where a host talks to itself, of the side that sends (or hears) this flow."""
         fallback = -1
-        for index, column in enumerate(self.columns):
+        indices = range(len(self.columns))
+        # A socket connected to itself has one flow for both directions: it speaks on the left and hears on the right.
+        for index in reversed(indices) if flow and not sends and flow == reverse_flow(flow) else indices:
+            column = self.columns[index]
             if column.host == host:
                 if not flow or not column.flow or column.flow == (flow if sends else reverse_flow(flow)):
                     return index

@@ -169,6 +169,15 @@ class Bench(Judge):
             if where in ("", name):
                 self.set_sysctl(name, key, value)
 
+    def configure(self, sysctl: Mapping[str, object]) -> None:
+        """What a variant sets on both hosts; where `--set` has named a parameter, that stays."""
+        chosen = {name for _, name, _ in self.setting.sysctl}
+        for host in self._built:
+            for name, value in sysctl.items():
+                machine = self._built[host]
+                if name not in chosen and (not isinstance(machine, Host) or name in machine.sysctl.names()):
+                    self.set_sysctl(host, name, value)
+
     def another(self, label: T, *, sysctl: Mapping[str, object] | None = None, variant: str | None = None) -> "Bench":
         """A second world like this one, with other sysctls: for labs that compare. Its ladder is drawn too."""
         setting = self.setting
@@ -257,6 +266,11 @@ class Bench(Judge):
         value = machine.sysctl[name]
         assert isinstance(value, int)
         return value
+
+    def probes(self, host: str) -> bool:
+        """Whether connections of a host use tail loss probes: tcp_early_retrans, and SACK at both ends."""
+        sack = all(self.sysctl("net.ipv4.tcp_sack", name) for name in self._built)
+        return sack and self.sysctl("net.ipv4.tcp_early_retrans", host) in (3, 4)
 
     def set_sysctl(self, host: str, name: str, value: object) -> None:
         """Set a parameter of one host, now."""
@@ -394,6 +408,19 @@ class Bench(Judge):
     def drop(self, what: What) -> Fault:
         """Lose packets by words: 'every SYN-ACK', '2nd FIN from server' (see `world.words`)."""
         return self.link.drop(what)
+
+    def power_off(self, host: str) -> None:
+        """The machine stops in its tracks: nothing is closed, nothing more is sent."""
+        self.note(f"{host} loses power")
+        self.computer(host).power_off()
+
+    def power_on(self, host: str) -> None:
+        """The machine boots, with an empty memory. LabError for a kernel, which cannot be rebooted here."""
+        machine = self.computer(host)
+        if isinstance(machine, KernelHost):
+            raise LabError(f"{host} is a kernel, which cannot forget: let the other side be the kernel's (--kernel)")
+        self.note(f"{host} boots")
+        machine.power_on()
 
     def note(self, text: str) -> None:
         """A remark in the record, drawn in the ladder."""

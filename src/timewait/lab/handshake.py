@@ -35,8 +35,7 @@ def three_packets(bench: Bench) -> Verdict:
     pair = bench.open()
     segments = bench.sent()
     names = ["SYN", "SYN-ACK", "ACK"]
-    seen = ["-".join(_flag_names(entry.packet.flags)) for entry in segments if hasattr(entry.packet, "flags")]
-    bench.check(T("segments on the wire", "线路上的报文"), seen, names)
+    bench.check(T("segments on the wire", "线路上的报文"), [bench.flags(entry) for entry in segments], names)
     half = bench.lab.rtt // 2
     bench.check_times(T("sent at", "发送时刻"), bench.times(segments), [0, half, 2 * half])
     bench.check_path("client", State.SYN_SENT, State.ESTABLISHED)
@@ -54,10 +53,6 @@ def three_packets(bench: Bench) -> Verdict:
             f"{count} 个报文；客户端 {client / MSEC:.0f} ms 后就绪，服务端 {server / MSEC:.0f} ms 后就绪",
         ),
     )
-
-
-def _flag_names(flags: int) -> list[str]:
-    return [name for name, bit in (("SYN", 2), ("FIN", 1), ("RST", 4), ("ACK", 16)) if flags & bit]
 
 
 @lab(

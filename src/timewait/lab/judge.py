@@ -12,7 +12,7 @@ from timewait.record.entries import Called, Moved, Sent
 from timewait.record.match import Match
 from timewait.record.record import Record
 from timewait.tcp.states import State
-from timewait.wire.packet import Segment
+from timewait.wire.packet import ACK, FIN, RST, SYN, Segment
 
 EXACT: Final = MSEC
 """How far a time in a simulation may be from its nominal value: rounding to Linux's milliseconds."""
@@ -20,6 +20,8 @@ LATE: Final = 0.04
 """How late a kernel's timer wheel fires, as a share of the time waited (measured: up to 3.5 %)."""
 SLACK: Final = 60 * MSEC
 """What a busy machine may add in real time, 4 ms ticks included."""
+
+_NAMES: Final = (("SYN", SYN), ("FIN", FIN), ("RST", RST), ("ACK", ACK))
 
 
 class LabError(RuntimeError):
@@ -73,15 +75,18 @@ class Judge:
         """A connection of the record, by number."""
         return self.record.connection(number)
 
+    def flags(self, packet: Sent | Segment) -> str:
+        """'SYN-ACK', 'FIN-ACK', 'RST': what a segment is (PSH and URG left out)."""
+        bits = segment(packet).flags if isinstance(packet, Sent) else packet.flags
+        return "-".join(name for name, bit in _NAMES if bits & bit) or "none"
+
     def relative_seq(self, entry: Sent, number: int = 0) -> int:
         """Sequence number counted from the sender's SYN."""
-        assert isinstance(entry.packet, Segment)
-        return self.connection(number).relative_seq(entry.packet)
+        return self.connection(number).relative_seq(segment(entry))
 
     def relative_ack(self, entry: Sent, number: int = 0) -> int:
         """Acknowledgment number counted from the SYN of the side it goes to."""
-        assert isinstance(entry.packet, Segment)
-        return self.connection(number).relative_ack(entry.packet)
+        return self.connection(number).relative_ack(segment(entry))
 
     def path(self, host: str, number: int = 0) -> list[State]:
         """The states that the host's end of a connection went through, the first one included."""
@@ -160,6 +165,12 @@ class Judge:
     def verdict(self, figure: T, happened: T | None = None) -> Verdict:
         """The end of a lab: its figure, and what happened in a sentence or two (the figure, where that says it all)."""
         return Verdict(figure, happened or figure, tuple(self.checks))
+
+
+def segment(entry: Sent) -> Segment:
+    """The TCP segment of a transmission."""
+    assert isinstance(entry.packet, Segment), "not a TCP segment"
+    return entry.packet
 
 
 def shown(value: object) -> str:

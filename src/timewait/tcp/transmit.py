@@ -278,14 +278,12 @@ def retransmit(t: Tcb, index: i64, most: i64, why: Why, now: i64) -> Segment | N
         seg.length = sent.length
         if sent.length > mss:
             seg.gso_size = mss
-    _account_retransmission(t, sent, now)
+    _account_retransmission(t, sent, why is Why.TLP, now)
     return seg
 
 
-def _account_retransmission(t: Tcb, sent: Sent, now: i64) -> None:
-    if not sent.retransmitted:
-        sent.retransmitted = True
-        t.retrans_out += sent.segs
+def _account_retransmission(t: Tcb, sent: Sent, probe: bool, now: i64) -> None:
+    """Count it; a tail loss probe is no step of a recovery and does not start the clock of giving up."""
     sent.retransmissions += 1
     sent.sent_at = now
     t.rtx.touch(sent)
@@ -295,6 +293,11 @@ def _account_retransmission(t: Tcb, sent: Sent, now: i64) -> None:
     counters.TcpRetransSegs += sent.segs
     if sent.flags & SYN:
         counters.TcpExtTCPSynRetrans += 1
+    if probe:
+        return
+    if not sent.retransmitted:
+        sent.retransmitted = True
+        t.retrans_out += sent.segs
     if t.retrans_stamp == 0:
         t.retrans_stamp = stamp(now)
     if t.undo_active:
