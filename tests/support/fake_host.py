@@ -1,36 +1,27 @@
 """A host that only notes what arrives: for tests of what lies between hosts."""
 
 from timewait.base.instant import NEVER
-from timewait.host.route import NetDevice, RouteTable
+from timewait.host.host import Host, Interface
+from timewait.host.route import RouteTable
 from timewait.wire.address import pack, parse_prefix
 from timewait.wire.packet import ACK, Datagram, Packet, Segment, make_flow
 
 
-class FakeInterface(NetDevice):
-    def __init__(self, name, mtu=1500):
-        super().__init__(name, mtu)
-        self.transmit = None
-        self.gso_max = 0
-
-
-class FakeHost:
-    """Has the interface that a world needs of a host; `got` is [(ns, packet or bytes)]."""
+class FakeHost(Host):
+    """A host without protocols and without a loopback device; `got` is [(ns, packet or bytes)]."""
 
     def __init__(self, name, clock, *addresses, tap=None):
-        self.name = name
-        self.clock = clock
-        self.tap = tap
+        super().__init__(name, clock, tap=tap)
         self.interfaces = []
         self.routes = RouteTable()
         self.got = []
         self.due = NEVER
         self.fired = []
-        self.on_rearm = None
         for number, address in enumerate(addresses):
             self.add_interface(f"eth{number}", address)
 
     def add_interface(self, name, *addresses, mtu=1500):
-        iface = FakeInterface(name, mtu)
+        iface = Interface(name, mtu)
         iface.addresses.extend(parse_prefix(text) for text in addresses)
         self.interfaces.append(iface)
         self.routes.add_device(iface)

@@ -28,9 +28,13 @@ class BudgetError(RuntimeError):
     """A run used up its bound on events or on time; the text says what was spinning."""
 
 
+_TEXTS = {number: os.strerror(number) for number in errno.errorcode}
+"""What strerror says: it asks the locale each time, and EAGAIN is raised often."""
+
+
 def os_error(number: int, detail: str = "") -> OSError:
     """An OSError (its fitting subclass) with Linux's errno; `detail` says what was tried."""
-    text = os.strerror(number)
+    text = _TEXTS.get(number) or os.strerror(number)
     return OSError(number, f"{text}: {detail}" if detail else text)
 
 

@@ -2,6 +2,8 @@
 
 mypyc closes every class it compiles, because then a method call is a C call. Those that
 users, tools or tests extend say so with this decorator, and pay a look-up per call.
+`acyclic=True` keeps instances out of the collector of reference cycles: only for
+classes whose objects cannot be part of a cycle, such as packets and other values.
 Interpreted, it does nothing; like `ints` this file is never compiled.
 """
 

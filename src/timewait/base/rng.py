@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from typing import Any, Final
 
 
 class Streams:
@@ -36,6 +37,19 @@ class Streams:
         return int.from_bytes(hashlib.blake2b(text, digest_size=32).digest(), "big")
 
 
+_MAX_KEYED: Final = 1024
+_keyed: Final[dict[bytes, Any]] = {}
+"""Hashes that have taken in their key, which is half of the work; forgotten when there are too many."""
+
+
 def keyed_hash(key: bytes, data: bytes) -> int:
     """A 64-bit keyed hash: what RFC 6528's F and Linux's siphash are used for."""
-    return int.from_bytes(hashlib.blake2s(data, digest_size=8, key=key).digest(), "big")
+    ready = _keyed.get(key)
+    if ready is None:
+        if len(_keyed) >= _MAX_KEYED:
+            _keyed.clear()
+        ready = hashlib.blake2s(digest_size=8, key=key)
+        _keyed[key] = ready
+    fresh = ready.copy()
+    fresh.update(data)
+    return int.from_bytes(fresh.digest(), "big")

@@ -114,8 +114,7 @@ class Socket(File):
 
     Addresses are packed here (4 octets, also for IPv4-mapped ones, or 16); the process
     converts from and to text. Every call returns at once: what would wait raises
-    BlockingIOError with EAGAIN (EINPROGRESS for connect); errors are OSError with
-    Linux's errno.
+    BlockingIOError with EAGAIN (connect says so); errors are OSError with Linux's errno.
     """
 
     is_socket = True
@@ -133,8 +132,8 @@ class Socket(File):
         """Accept connections; `backlog` is limited by somaxconn."""
         raise os_error(errno.EOPNOTSUPP)
 
-    def connect(self, addr: bytes, port: int) -> None:
-        """Open a connection, or set a datagram socket's peer."""
+    def connect(self, addr: bytes, port: int) -> bool:
+        """Open a connection, or set a datagram socket's peer. True: it takes time, the process raises EINPROGRESS."""
         raise os_error(errno.EOPNOTSUPP)
 
     def disconnect(self) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from timewait.base.errors import WireError, os_error
 from timewait.base.instant import NEVER, Clock
 from timewait.base.ints import i64
+from timewait.base.native import mypyc_attr
 from timewait.base.rng import Streams
 from timewait.host.file import Socket
 from timewait.host.fragments import Reassembler, fragment
@@ -45,6 +46,7 @@ class Interface(NetDevice):
         self.transmit: Callable[[Packet], None] | None = None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Host(Machine):
     """One computer with our stack."""
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from timewait.base.errors import os_error
 from timewait.base.ints import i64
+from timewait.base.native import mypyc_attr
 from timewait.base.rng import Streams, keyed_hash
 from timewait.tcp.sysctl import Sysctl
 
@@ -41,6 +42,7 @@ def unmapped(addr: bytes) -> bytes:
     return addr[12:] if len(addr) == 16 and addr[:12] == MAPPED_PREFIX else addr
 
 
+@mypyc_attr(acyclic=True)
 class PortOwner:
     """Whoever can hold a local port: sockets and TIME-WAIT records derive from it.
 
@@ -69,6 +71,7 @@ class PortOwner:
     """The table's record of this owner's binding; None while unbound."""
 
 
+@mypyc_attr(acyclic=True)
 class Kind:
     """The owners of one port that are alike in everything that a conflict depends on."""
 

@@ -183,14 +183,17 @@ class Process:
 
     def connect(self, fd: int, address: Address | None) -> None:
         """Open a connection: raises BlockingIOError EINPROGRESS where it takes time. None dissolves (AF_UNSPEC)."""
+        takes_time = False
         try:
             sock = self._socket(fd)
             if address is None:
                 sock.disconnect()
             else:
-                sock.connect(_packed(sock, address), _port(address))
+                takes_time = sock.connect(_packed(sock, address), _port(address))
         except OSError as error:
             raise self._failed("connect", (fd, address), error) from None
+        if takes_time:
+            raise self._failed("connect", (fd, address), os_error(errno.EINPROGRESS))
         self._log("connect", (fd, address), 0)
 
     def accept(self, fd: int) -> tuple[int, Address]:
@@ -208,7 +211,8 @@ class Process:
             # A connection that was reset in the queue is still handed out, with no peer to name.
             peer, port = ANY4, 0
         address = (_shown(new, peer), port)
-        self._log("accept", (fd,), f"{new_fd}, {show_endpoint(peer, port)}")
+        if self.host.tap is not None:
+            self._log("accept", (fd,), f"{new_fd}, {show_endpoint(peer, port)}")
         return new_fd, address
 
     def send(self, fd: int, data: Buffer, flags: int = 0) -> int:

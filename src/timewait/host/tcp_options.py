@@ -6,6 +6,7 @@ import struct
 from timewait.base.errors import UsageError, os_error
 from timewait.base.instant import MSEC, NEVER, SEC
 from timewait.base.ints import i64
+from timewait.base.native import mypyc_attr
 from timewait.host.sockopt import (
     IP_TOS,
     IP_TTL,
@@ -42,6 +43,7 @@ from timewait.tcp.states import SYN_SENT
 from timewait.tcp.tcb import ACK_SCHED, NAGLE_CORK, NAGLE_OFF, Tcb
 
 
+@mypyc_attr(acyclic=True)
 class TcpOptions:
     """The values a program has set; 0 means the host's default."""
 

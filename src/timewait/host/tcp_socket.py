@@ -118,25 +118,25 @@ class TcpSocket(ConnectionOwner):
         if tap is not None:
             tap.moved(layer.net.name, b"", CLOSED, LISTEN, Cause.PASSIVE_OPEN, layer.machine.now())
 
-    def connect(self, addr: bytes, port: int) -> None:
-        """Send a SYN and raise EINPROGRESS; the second call after success returns, later ones raise EISCONN."""
+    def connect(self, addr: bytes, port: int) -> bool:
+        """Send a SYN: True, EINPROGRESS; the second call after success gives False, later ones raise EISCONN."""
         if self.listener is not None:
             raise os_error(errno.EISCONN)
         if self.connected:
             raise os_error(errno.EISCONN)
         if self.connecting:
             self._connect_again()
-            return
+            return False
         if self.options.fast_open_connect:
             if addr in self.layer.net.fast_open_cookies.known:
                 # TCP_FASTOPEN_CONNECT: the SYN waits for the first data.
                 self.deferred = (addr, port)
                 self.connecting = True
-                return
+                return False
             self._start(addr, port, b"")
         else:
             self._start(addr, port, None)
-        raise os_error(errno.EINPROGRESS)
+        return True
 
     def _start(self, addr: bytes, port: int, fast: bytes | None) -> int:
         """Choose addresses and ports and send the SYN; `fast`: data for a fast open. Returns octets sent with it."""

@@ -286,7 +286,7 @@ class UdpSocket(Socket):
         self.bound_port = port != 0
         self.layer.hash(self)
 
-    def connect(self, addr: bytes, port: int) -> None:
+    def connect(self, addr: bytes, port: int) -> bool:
         """Set the peer. ENETUNREACH without a route, EACCES for broadcast without SO_BROADCAST."""
         self._report_error()
         if len(addr) == 4 and self.owner.v6only:
@@ -305,6 +305,7 @@ class UdpSocket(Socket):
         self.flow = flow
         self.peer = addr
         self.peer_port = port
+        return False
 
     def disconnect(self) -> None:
         """Forget the peer, and the address and port unless bind() named them (__udp_disconnect)."""

@@ -26,6 +26,9 @@ class State(Enum):
     # Enum's own hash is a Python function; `Tcb.move` looks two states up in TRANSITIONS.
     __hash__ = object.__hash__
 
+    # Enum's own hash is a Python function; `Tcb.move` looks two states up in TRANSITIONS.
+    __hash__ = object.__hash__
+
     @property
     def rfc_name(self) -> str:
         """As RFC 9293 writes it: 'SYN-RECEIVED', 'FIN-WAIT-1'."""

@@ -69,7 +69,9 @@ RTO_MIN: Final = SEC // 5
 
 def stamp(now: i64) -> i64:
     """A time to remember where 0 means never: the clock's origin itself counts as one ns later."""
-    return now if now else 1
+    if now == 0:
+        return 1
+    return now
 
 
 @mypyc_attr(acyclic=True)

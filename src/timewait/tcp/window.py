@@ -10,10 +10,13 @@ from timewait.base.instant import USEC
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff
 from timewait.tcp.sysctl import Sysctl
-from timewait.tcp.tcb import MAX_WSCALE, RCV_SHUTDOWN, Tcb, stamp
+from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, RCV_SHUTDOWN, Tcb, stamp
 
 OFO_OVERHEAD: Final = 256
 """Octets charged per out-of-order piece beyond its payload, so that tiny segments cannot pile up."""
+
+MSS_LEAST: Final = 88
+"""TCP_MIN_MSS."""
 
 
 def window_from_space(sysctl: Sysctl, space: i64) -> i64:
@@ -196,11 +199,15 @@ def start_receiving(t: Tcb, now: i64) -> None:
         t.window_clamp = full
     if t.rcv_ssthresh > t.window_clamp:
         t.rcv_ssthresh = t.window_clamp
-    t.rcvq_space = min(t.rcv_ssthresh, t.rcv_wnd, 10 * t.advmss)
+    t.rcvq_space = min(min(t.rcv_ssthresh, t.rcv_wnd), 10 * t.advmss)
     t.rcvq_seq = t.copied_seq
     t.rcvq_time = now
-    hint = t.advmss if t.advmss < t.mss_cache else t.mss_cache
-    t.rcv_mss = max(min(hint, t.rcv_wnd >> 1, 536), 88)
+    hint = min(min(t.advmss, t.mss_cache), t.rcv_wnd >> 1)
+    if hint > MSS_DEFAULT:
+        hint = MSS_DEFAULT
+    if hint < MSS_LEAST:
+        hint = MSS_LEAST
+    t.rcv_mss = hint
 
 
 def receiving(t: Tcb) -> bool:

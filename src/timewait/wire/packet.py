@@ -190,4 +190,5 @@ class IcmpMessage(Packet):
 
 def make_flow(src: bytes, dst: bytes, sport: i64, dport: i64) -> bytes:
     """The demux key of segments from src:sport to dst:dport: the bytes as they stand in the headers."""
-    return src + dst + bytes((sport >> 8, sport & 0xFF, dport >> 8, dport & 0xFF))
+    ports: int = sport << 16 | dport
+    return src + dst + ports.to_bytes(4, "big")
