@@ -53,6 +53,7 @@ class Setting:
         sysctl: Sequence[tuple[str, str, object]] = (),
         variant: str = "",
         seed: int = 1,
+        hurried: bool = False,
     ) -> None:
         self.on = on
         self.kernel = kernel
@@ -63,6 +64,8 @@ class Setting:
         """(host or '' for both, name, value), stronger than what the lab sets."""
         self.variant = variant
         self.seed = seed
+        self.hurried = hurried
+        """Waits are as short as where real time passes, for comparison with such a run."""
 
 
 class Pair:
@@ -116,6 +119,11 @@ class Bench(Judge):
         except BaseException:
             self.close()
             raise
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the lab should keep its own pauses short: real time passes, here or in the run to be matched."""
+        return self.on != "sim" or self.setting.hurried
 
     # Building
 
@@ -189,6 +197,7 @@ class Bench(Judge):
                 sysctl=setting.sysctl,
                 variant=variant,
                 seed=setting.seed,
+                hurried=setting.hurried,
             )
         made = Bench(self.lab, setting, sysctl=sysctl, label=label)
         made.checks = self.checks
