@@ -23,6 +23,8 @@ from timewait.tcp.tcb import (
 from timewait.tcp.window import grow_window, measure_receiver_rtt, usable_window
 from timewait.wire.packet import PSH, Segment
 
+TICK = SEC // 250
+"""A jiffy at HZ=250: no timer fires sooner."""
 MAX_QUICKACKS: Final = 16
 """TCP_MAX_QUICKACKS: immediate acknowledgments at the start of a connection."""
 
@@ -151,6 +153,9 @@ def delay_ack(t: Tcb, now: i64) -> None:
             ato = most
     if ato > DELACK_MAX:
         ato = DELACK_MAX
+    if ato < TICK:
+        # Before the first data there is no estimate; Linux's timer then fires with the next tick, not at once.
+        ato = TICK
     deadline = now + ato
     if t.ack_pending & ACK_TIMER and t.delack_at != NEVER:
         if t.delack_at <= now + (ato >> 2):
