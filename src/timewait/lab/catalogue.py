@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-FRAME: Final = frozenset("__init__ bench catalogue frame index judge kernels nominal puppet report run verify".split())
+FRAME: Final = frozenset("__init__ bench catalogue forge frame hypothetical index judge kernels life nominal puppet report run verify".split())
 """The modules of this package that hold no labs."""
 
 GROUPS: Final = (

@@ -76,6 +76,50 @@ INDEX: Final[dict[str, Entry]] = {
     "HDR-21": Entry(
         "reach", "TTL: how many routers a datagram may cross", "TTL：最多经过几个路由器", "true", "sim", ""
     ),
+    "UDP-01": Entry("udp", "No handshake, no acknowledgment", "无握手，无确认", "true", "sim live kernel", ""),
+    "UDP-02": Entry("udp", "The UDP header: 8 octets", "UDP 首部：8 字节", "true", "sim live kernel", ""),
+    "UDP-03": Entry("udp", "Its length counts header and data", "长度字段含首部与数据", "true", "sim kernel", ""),
+    "UDP-04": Entry(
+        "udp", "The checksum detects, it does not repair", "校验和只检测，不修复", "sources disagree", "sim kernel", ""
+    ),
+    "UDP-05": Entry("udp", "UDP needs no header length", "UDP 不需要首部长度字段", "true", "sim live kernel", ""),
+    "UDP-06": Entry(
+        "udp", "A length that IP knows already", "IP 已知的长度，为何再写一遍", "simplification", "sim kernel", ""
+    ),
+    "UDP-07": Entry("udp_use", "One datagram for three receivers", "一个数据报，三个接收者", "true", "sim", ""),
+    "UDP-08": Entry(
+        "udp_use",
+        "Datagrams keep their boundaries, not their order",
+        "数据报保边界，不保顺序",
+        "true",
+        "sim live kernel",
+        "",
+    ),
+    "UDP-09": Entry(
+        "udp_use", "A narrow link: UDP keeps pushing, TCP adapts", "窄链路：UDP 照发，TCP 适应", "true", "sim", ""
+    ),
+    "UDP-10": Entry(
+        "udp_use",
+        "3000 octets: TCP segments, UDP is fragmented",
+        "3000 字节：TCP 分段，UDP 被 IP 分片",
+        "true",
+        "sim live kernel",
+        "",
+    ),
+    "UDP-11": Entry("udp_use", "A call over TCP and over UDP", "语音走 TCP 与走 UDP", "simplification", "sim", ""),
+    "UDP-12": Entry(
+        "udp_use",
+        "A question and its answer: 2 packets or 9",
+        "一问一答：2 个包还是 9 个",
+        "simplification",
+        "sim live kernel",
+        "",
+    ),
+    "UDP-13": Entry("udp_use", "Reliability built on UDP", "在 UDP 上实现可靠传输", "true", "sim", ""),
+    "UDP-14": Entry(
+        "udp_use", "UDP answers one round trip sooner", "UDP 早一个往返得到应答", "true", "sim live kernel", ""
+    ),
+    "UDP-15": Entry("udp", "TCP and UDP on the same port", "TCP 与 UDP 可用同一端口号", "true", "sim live kernel", ""),
     "SOCK-10": Entry("simultaneous", "A socket connects to itself", "套接字自连接", "true", "sim", ""),
     "SOCK-11": Entry(
         "simultaneous", "Two clients connect to each other at once", "两个客户端同时互连", "true", "sim live kernel", ""
@@ -179,6 +223,38 @@ INDEX: Final[dict[str, Entry]] = {
         "sim live kernel",
         "",
     ),
+    "SYNQ-06": Entry(
+        "flood", "A burst of honest clients fills the queue too", "正常突发也会填满半连接队列", "true", "sim", ""
+    ),
+    "SYNQ-07": Entry("flood", "SYN flood", "SYN 洪泛攻击", "true", "sim", "off cookies"),
+    "SYNQ-08": Entry(
+        "flood", "Who allocates memory, and when", "谁在何时分配资源", "simplification", "sim live kernel", ""
+    ),
+    "SYNQ-09": Entry(
+        "flood", "Each forged SYN is answered six times", "每个伪造 SYN 换来六个应答", "true", "sim live kernel", ""
+    ),
+    "SYNQ-10": Entry(
+        "flood", "How a flood shows in the tables", "怎样看出 SYN 洪泛", "simplification", "sim live kernel", ""
+    ),
+    "SYNQ-11": Entry(
+        "cookies", "A connection in a sequence number", "把连接存进序号：SYN cookie", "true", "sim kernel", ""
+    ),
+    "SYNQ-12": Entry("cookies", "Connecting during a flood", "洪泛之下仍能建立连接", "true", "sim live kernel", "1 0"),
+    "SYNQ-13": Entry(
+        "cookies", "tcp_syncookies: 0, 1 and 2", "tcp_syncookies 的三个取值", "true", "sim live kernel", ""
+    ),
+    "SYNQ-14": Entry("cookies", "Cookies are on by default", "SYN cookie 默认开启", "wrong", "sim live kernel", ""),
+    "SYNQ-15": Entry(
+        "cookies", "What a cookie costs", "SYN cookie 的代价", "true", "sim live kernel", "cookie ordinary"
+    ),
+    "SYNQ-16": Entry(
+        "flood",
+        "What three parameters do for a full SYN queue",
+        "三个参数对半连接队列各有什么作用",
+        "simplification",
+        "sim live kernel",
+        "",
+    ),
     "SYNQ-17": Entry(
         "synqueue",
         "Which of three numbers limits the SYN queue",
@@ -195,8 +271,43 @@ INDEX: Final[dict[str, Entry]] = {
         "sim",
         "",
     ),
+    "SYNQ-19": Entry(
+        "flood",
+        "A longer input queue does not help the SYN queue",
+        "加长网卡输入队列救不了半连接队列",
+        "simplification",
+        "sim",
+        "",
+    ),
+    "SYNQ-20": Entry("flood", "Fewer SYN-ACKs, fewer places taken", "减少 SYN-ACK 重传，减少占用", "true", "sim", ""),
+    "SYNQ-21": Entry(
+        "flood", "Other defences against SYN floods", "抵御 SYN 洪泛的其他办法", "true", "sim live kernel", ""
+    ),
     "SYNQ-22": Entry(
         "synqueue", "When cookies begin", "SYN cookie 从何时开始", "sources disagree", "sim live kernel", ""
+    ),
+    "ACCQ-01": Entry(
+        "acceptqueue", "Connected, and not accepted yet", "已建立、尚未 accept 的连接", "true", "sim live kernel", ""
+    ),
+    "ACCQ-02": Entry("acceptqueue", "What backlog means", "backlog 的含义", "true", "sim live kernel", ""),
+    "ACCQ-03": Entry(
+        "acceptqueue", "How long the accept queue is", "全连接队列有多长", "simplification", "sim live kernel", ""
+    ),
+    "ACCQ-04": Entry(
+        "acceptqueue",
+        "Accept queue full: the third packet is ignored",
+        "全连接队列满：第三次握手被忽略",
+        "true",
+        "sim kernel",
+        "",
+    ),
+    "ACCQ-05": Entry(
+        "acceptqueue",
+        "tcp_abort_on_overflow: refuse instead",
+        "tcp_abort_on_overflow：改为拒绝",
+        "true",
+        "sim kernel",
+        "",
     ),
     "CLS-01": Entry(
         "closing", "Four segments close a connection", "四次挥手", "true", "sim live kernel", "client server"
