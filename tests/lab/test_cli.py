@@ -109,3 +109,12 @@ def test_the_tour_in_virtual_time() -> None:
     assert "131 s" in result.output
     assert "TIME-WAIT" in result.output
     assert "left out" in result.output.splitlines()[-1]
+
+
+def test_every_ladder_can_be_drawn() -> None:
+    """A socket connected to itself is both columns of its ladder."""
+    result = invoke("lab", "SOCK-10")
+    assert result.exit_code == 0
+    assert "SYN seq=0" in result.output
+    for id in INDEX:
+        assert "Measured" in invoke("lab", id).output, id
