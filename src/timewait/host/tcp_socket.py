@@ -5,7 +5,7 @@ import errno
 from timewait.base.errors import os_error
 from timewait.base.instant import SEC
 from timewait.base.ints import i64
-from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, Socket
+from timewait.host.file import EPOLLHUP, EPOLLIN, EPOLLOUT, Socket
 from timewait.host.listener import Listener
 from timewait.host.ports import AF_INET6, ANY4, ANY6, PortOwner
 from timewait.host.route import AddressKind
@@ -40,7 +40,7 @@ from timewait.tcp.fastopen import CLIENT, offer
 from timewait.tcp.info import tcp_info
 from timewait.tcp.keepalive import set_keepalive
 from timewait.tcp.reasons import Why
-from timewait.tcp.send import queued
+from timewait.tcp.send import queued, room
 from timewait.tcp.states import CLOSED, ESTABLISHED, LISTEN, SYN_RCVD, SYN_SENT, Cause
 from timewait.tcp.tcb import RCV_SHUTDOWN, Tcb
 from timewait.wire.packet import Buffer
@@ -73,7 +73,6 @@ class TcpSocket(ConnectionOwner):
         """SO_LINGER in ns; -1: off."""
         self.deferred: tuple[bytes, int] | None = None
         """Where TCP_FASTOPEN_CONNECT will connect to with the first data."""
-        self.pending_error: i64 = 0
         self.options: TcpOptions = TcpOptions()
 
     # bind, listen, connect, accept
@@ -238,11 +237,8 @@ class TcpSocket(ConnectionOwner):
         if t is None:
             raise os_error(errno.EPIPE)
         if not isinstance(data, bytes):
-            # What the caller may still change must not reach the wire later.
-            data = bytes(data)
+            data = _unchanging(data, room(t))
         now = self.layer.machine.now()
-        if self.pending_error:
-            raise os_error(self._take_error())
         count = calls.send(t, data, bool(flags & MSG_MORE), now)
         if flags & MSG_OOB:
             calls.send_urgent(t, now)
@@ -253,8 +249,6 @@ class TcpSocket(ConnectionOwner):
         """Up to `size` octets, b'' at the end. ENOTCONN when there never was a connection."""
         t = self.tcb
         if t is None:
-            if self.pending_error:
-                raise os_error(self._take_error())
             raise os_error(errno.ENOTCONN)
         if flags & MSG_OOB:
             return self._recv_urgent(t)
@@ -369,10 +363,6 @@ class TcpSocket(ConnectionOwner):
         self.wake(mask)
 
     def connection_gone(self) -> None:
-        t = self.tcb
-        if t is not None and t.err:
-            self.pending_error = t.err
-            t.err = 0
         if self.bound.kind is not None and (self.refs <= 0 or not self.explicit_port):
             self.layer.ports.release(self.bound)
 
@@ -389,16 +379,16 @@ class TcpSocket(ConnectionOwner):
         if self.deferred is not None:
             return EPOLLOUT
         if t is None:
-            return EPOLLOUT | EPOLLHUP | (EPOLLERR if self.pending_error else 0)
-        return calls.poll_mask(t) | (EPOLLERR if self.pending_error else 0)
+            return EPOLLOUT | EPOLLHUP
+        return calls.poll_mask(t)
 
     def _take_error(self) -> int:
         """SO_ERROR: report and clear."""
-        number = self.pending_error
-        self.pending_error = 0
-        if not number and self.tcb is not None:
-            number = self.tcb.err
-            self.tcb.err = 0
+        t = self.tcb
+        if t is None:
+            return 0
+        number = t.err
+        t.err = 0
         return int(number)
 
     def getsockname(self) -> tuple[bytes, int]:
@@ -437,6 +427,7 @@ class TcpSocket(ConnectionOwner):
         if self.listener is not None:
             self.listener.defer_accept = self.options.defer_accept
             self.listener.fast_open_limit = self.options.fast_open_limit
+            self.listener.options.user_mss = self.options.user_mss
         t = self.tcb
         if t is not None and not t.retired:
             self.layer.after(t, now)
@@ -533,3 +524,12 @@ class TcpSocket(ConnectionOwner):
     def established(self) -> bool:
         """Whether the handshake is complete and nobody has closed."""
         return self.tcb is not None and self.tcb.state is ESTABLISHED
+
+
+def _unchanging(data: Buffer, space: i64) -> Buffer:
+    """What the caller may still change must not reach the wire later: a copy, unless it is a view of bytes."""
+    view = memoryview(data).cast("B")
+    if isinstance(view.obj, bytes):
+        return view
+    # One octet more than there is room for, so that whoever queues it still sees that not everything fits.
+    return bytes(view[: max(space, 0) + 1])
