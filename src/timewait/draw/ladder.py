@@ -331,6 +331,10 @@ class Drawing:
         to_right = arrow.end > arrow.start
         low, high = sorted((self.xs[arrow.start], self.xs[arrow.end]))
         room = high - low - 1
+        if room < 0:
+            # From nowhere that is drawn, or to itself: it stands beside its rail, as a call does.
+            self._beside(line, arrow.end, f"{self.glyphs['right']} {' '.join(parts)}", _colour(arrow))
+            return
         lost = arrow.lost is not None and arrow.arrived is None
         reason = f" {LOST[arrow.lost.drop]}" if lost and arrow.lost is not None else ""
         if arrow.lost is not None and not lost:
