@@ -1,11 +1,8 @@
 """Zero-window probes (RFC 9293 section 3.8.6.1, Linux tcp_probe_timer)."""
 
-import errno
-
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_gt
 from timewait.tcp.arm import arm, disarm, probe0_delay, rearm_rto
-from timewait.tcp.fate import fail
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.reasons import Why
 from timewait.tcp.rto import orphan_retries, time_out
@@ -35,7 +32,7 @@ def probe_timer(t: Tcb, now: i64) -> None:
         alive = probe0_delay(t) < rto_max(t)
         most = orphan_retries(t, alive)
         if not alive and t.backoff >= most:
-            fail(t, errno.ETIMEDOUT, Cause.TIMED_OUT, now)
+            time_out(t, Cause.TIMED_OUT, now)
             return
     if t.probes_out >= most:
         time_out(t, Cause.TIMED_OUT, now)
