@@ -13,6 +13,7 @@ from timewait.base.errors import UsageError
 COMMANDS: Final = {
     "tour": "Watch TCP live: three labs in virtual time, then the real kernel where it is allowed.",
     "lab": "List the experiments, or run one: packets, measurements, verdict.",
+    "verify": "Run experiments on this stack and on the running kernel, and compare the packets.",
     "serve": "Serve HTTP from this stack to the real network, over a TUN device.",
     "fetch": "Fetch a URL with this stack, over a TUN device.",
     "bench": "Measure: segments/s, lifecycles/s, Gbit/s over TUN, bytes per connection.",
