@@ -176,8 +176,9 @@ class HostTimer(Event):
         return f"timers of {self.host.name}"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Scheduler(Clock):
-    """The event queue. `VirtualClock` and `RealClock` differ only in who waits."""
+    """The event queue. `VirtualClock`, `RealClock` and the driver's `LoopClock` differ only in who waits."""
 
     def __init__(self) -> None:
         self.heap: list[tuple[int, int, Event]] = []
@@ -261,6 +262,22 @@ class Scheduler(Clock):
 
     def remove_reader(self, fd: int) -> None:
         """Undo add_reader; without effect for an unknown descriptor."""
+
+    def add_writer(self, fd: int, callback: Callable[[], object]) -> None:
+        """Call `callback` whenever the file descriptor is writable: real time only."""
+        raise NotImplementedError("only a real clock serves file descriptors")
+
+    def remove_writer(self, fd: int) -> None:
+        """Undo add_writer; without effect for an unknown descriptor."""
+
+    def fire_due(self, limit: i64) -> None:
+        """Fire what is due now and not after `limit`."""
+        now = self.now()
+        while True:
+            due = self.next_time()
+            if due > now or due > limit:
+                return
+            self._fire_next(now)
 
     def _start(self) -> None:
         self._left = self.max_events
@@ -354,12 +371,10 @@ class RealClock(Scheduler):
             self._watch(fd)
 
     def add_writer(self, fd: int, callback: Callable[[], object]) -> None:
-        """Call `callback` whenever the file descriptor is writable."""
         self.writers[fd] = callback
         self._watch(fd)
 
     def remove_writer(self, fd: int) -> None:
-        """Undo add_writer; without effect for an unknown descriptor."""
         if self.writers.pop(fd, None) is not None:
             self._watch(fd)
 
@@ -381,7 +396,7 @@ class RealClock(Scheduler):
     def run_until(self, when: i64) -> None:
         self._start()
         while True:
-            self._fire_due(when)
+            self.fire_due(when)
             now = self.now()
             if now >= when:
                 return
@@ -403,14 +418,6 @@ class RealClock(Scheduler):
                 return False
             self._wait(now, deadline)
         return True
-
-    def _fire_due(self, limit: i64) -> None:
-        now = self.now()
-        while True:
-            due = self.next_time()
-            if due > now or due > limit:
-                return
-            self._fire_next(now)
 
     def _wait(self, now: i64, limit: i64) -> None:
         """Sleep until the next event, `limit` or a readable descriptor, and serve the descriptors."""

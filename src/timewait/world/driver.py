@@ -18,6 +18,7 @@ from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, File, Watc
 from timewait.host.process import Process
 from timewait.wire.packet import Buffer
 from timewait.world.attach import TunInterface
+from timewait.world.clock import Entry, Event, Line, Scheduler
 from timewait.world.tun import Tun
 
 if TYPE_CHECKING:
@@ -27,14 +28,81 @@ RECV_SIZE: Final = 1 << 20
 """Octets that one `recv` asks for by default: no more than a receive buffer usually holds."""
 
 
-class LoopClock(Clock):
-    """Real time in ns since the clock was made, for hosts that live on an asyncio loop."""
+class LoopClock(Scheduler):
+    """Real time in ns since the clock was made, for hosts that live on an asyncio loop: the one that runs.
+
+    Events of a world that has this clock (packets on links, timers of hosts) fire from
+    the loop, so that programs await while the world goes on.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
         self.origin: i64 = time.monotonic_ns()
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed = NEVER
+        self._firing = False
 
     def now(self) -> i64:
         return time.monotonic_ns() - self.origin
+
+    def schedule(self, event: Event, when: i64) -> None:
+        super().schedule(event, when)
+        if when < self._armed and not self._firing:
+            self._arm()
+
+    def enter(self, line: Line, first: Entry) -> None:
+        super().enter(line, first)
+        if first.time < self._armed and not self._firing:
+            self._arm()
+
+    def _arm(self) -> None:
+        """One timer of the loop, for the first event."""
+        due = self.next_time()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._armed = due
+        if due < NEVER:
+            self._timer = _call_at(asyncio.get_running_loop(), self, due, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._firing = True
+        try:
+            # What falls due meanwhile waits for the next turn, so that the loop's other work gets its own.
+            self._start()
+            self.fire_due(self.now())
+        finally:
+            self._firing = False
+            self._arm()
+
+    def add_reader(self, fd: int, callback: Callable[[], object]) -> None:
+        asyncio.get_running_loop().add_reader(fd, callback)
+
+    def remove_reader(self, fd: int) -> None:
+        asyncio.get_running_loop().remove_reader(fd)
+
+    def add_writer(self, fd: int, callback: Callable[[], object]) -> None:
+        asyncio.get_running_loop().add_writer(fd, callback)
+
+    def remove_writer(self, fd: int) -> None:
+        asyncio.get_running_loop().remove_writer(fd)
+
+    def close(self) -> None:
+        """Fire nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._armed = -1
+
+
+def _call_at(
+    loop: asyncio.AbstractEventLoop, clock: Clock, when: int, callback: Callable[[], object]
+) -> asyncio.TimerHandle:
+    """Call back at `when` ns of the clock, never before."""
+    delay = max(when - clock.now(), 0)
+    # A microsecond more than asked, so that rounding to floats never makes a timer early.
+    return loop.call_later((delay + 1000) / SEC, callback)
 
 
 class Driver:
@@ -73,9 +141,7 @@ class Driver:
 
     def call_at(self, when: int, callback: Callable[[], object]) -> asyncio.TimerHandle:
         """Call back at `when` ns of the host's clock, never before."""
-        delay = max(when - self.host.clock.now(), 0)
-        # A microsecond more than asked, so that rounding to floats never makes a timer early.
-        return self.loop.call_later((delay + 1000) / SEC, callback)
+        return _call_at(self.loop, self.host.clock, when, callback)
 
     def settle(self) -> None:
         """After a drain of input: send, and re-arm."""

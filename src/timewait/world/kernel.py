@@ -20,7 +20,7 @@ from timewait.tcp.tap import Tap
 from timewait.wire.address import parse_prefix
 from timewait.wire.packet import Buffer, Packet
 from timewait.world.attach import TunEnd
-from timewait.world.clock import RealClock, Scheduler
+from timewait.world.clock import Scheduler, VirtualClock
 from timewait.world.kernel_process import KernelProcess
 from timewait.world.netns import Namespace
 from timewait.world.offload import packet_of
@@ -50,7 +50,7 @@ class KernelHost(Port):
         tap: Tap | None = None,
     ) -> None:
         super().__init__(name)
-        if not isinstance(clock, RealClock):
+        if isinstance(clock, VirtualClock):
             raise UsageError("a kernel lives in real time: World(clock='real')")
         self.clock = clock
         self.tap = tap
@@ -103,14 +103,14 @@ class KernelHost(Port):
     def prefixes(self) -> list[tuple[bytes, int]]:
         return self.addresses
 
-    def _from_kernel(self, data: bytes) -> None:
+    def _from_kernel(self, data: Buffer) -> None:
         """The kernel sent a datagram: out on the link with it."""
         try:
             packet = packet_of(data)
         except WireError:
             # A kernel's raw sockets may send what is no packet; the far end shall judge it.
             if self.pipe is not None and self.powered:
-                self.pipe.send_bytes(data[VNET_LEN:])
+                self.pipe.send_bytes(bytes(data[VNET_LEN:]))
             else:
                 self._lost(data, Drop.LINK_DOWN)
             return

@@ -67,18 +67,26 @@ class BytesPort(Port):
 class World:
     """Hosts, links and a clock. All randomness grows from `seed`.
 
-    clock: 'virtual' jumps from event to event; 'real' is the machine's own. record: keep a
+    clock: 'virtual' jumps from event to event; 'real' is the machine's own; a `Scheduler` is
+    somebody else's, such as the driver's LoopClock. record: keep a
     `Record` (True), none (False), or write to a tap of one's own. listeners hear the same.
     """
 
     def __init__(
-        self, seed: int = 0, clock: str = "virtual", record: bool | Tap = True, *, listeners: tuple[Tap, ...] = ()
+        self,
+        seed: int = 0,
+        clock: str | Scheduler = "virtual",
+        record: bool | Tap = True,
+        *,
+        listeners: tuple[Tap, ...] = (),
     ) -> None:
-        if clock not in ("virtual", "real"):
-            raise UsageError(f"clock is 'virtual' or 'real', not {clock!r}")
+        if isinstance(clock, str):
+            if clock not in ("virtual", "real"):
+                raise UsageError(f"clock is 'virtual' or 'real', not {clock!r}")
+            clock = VirtualClock() if clock == "virtual" else RealClock()
         self.seed = seed
         self.streams = Streams(seed)
-        self.clock: Scheduler = VirtualClock() if clock == "virtual" else RealClock()
+        self.clock: Scheduler = clock
         self._record: Record | None = None
         taps: list[Tap] = []
         if record is True:

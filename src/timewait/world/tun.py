@@ -10,11 +10,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import socket
 import struct
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
+from timewait.base.errors import os_error
 from timewait.wire.packet import Buffer
 from timewait.world.netns import TUN_DEVICE, Namespace
 
@@ -22,6 +24,7 @@ from timewait.world.netns import TUN_DEVICE, Namespace
 TUNSETIFF: Final = 0x400454CA
 TUNSETOFFLOAD: Final = 0x400454D0
 TUNSETVNETHDRSZ: Final = 0x400454D8
+SIOCGIFMTU: Final = 0x8921
 IFF_TUN: Final = 0x0001
 IFF_NO_PI: Final = 0x1000
 IFF_VNET_HDR: Final = 0x4000
@@ -43,13 +46,25 @@ READ_SIZE: Final = 65536 + 64
 """Room for the vnet header and the largest IP datagram; IPv6 payload may reach 65535 behind its 40-byte header."""
 
 
+def _mtu_of(name: str) -> int:
+    """The MTU of an interface of this process's own namespace. OSError ENODEV without one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            answer = fcntl.ioctl(sock, SIOCGIFMTU, struct.pack("16si20x", name.encode(), 0))
+        except OSError as error:
+            raise os_error(error.errno or errno.ENODEV, f"interface {name}") from error
+    mtu: int = struct.unpack_from("16si", answer)[1]
+    return mtu
+
+
 class Tun:
     """A TUN device inside a namespace (None: this process's own), with its descriptors.
 
     `offload`: exchange super-segments and partial checksums; without it packets are at
     most `mtu` long and complete. `uso` is UDP segmentation offload, where the kernel has
-    it. `fds` has one descriptor a queue; `fd` is the first. Raises OSError where the
-    device cannot be made.
+    it. `fds` has one descriptor a queue; `fd` is the first. `existing`: the device has been
+    made and configured by somebody else; it is only opened, and `mtu` is its own. Raises
+    OSError where the device cannot be made, or opened.
     """
 
     def __init__(
@@ -62,12 +77,15 @@ class Tun:
         uso: bool = True,
         queues: int = 1,
         queue_length: int = 2000,
+        existing: bool = False,
     ) -> None:
         self.namespace = namespace
         self.mtu = mtu
         self.offload = offload
         self.features = 0
         self.fds: list[int] = []
+        if existing:
+            self.mtu = _mtu_of(name)
         flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | (IFF_MULTI_QUEUE if queues > 1 else 0)
         try:
             for _ in range(queues):
@@ -80,7 +98,8 @@ class Tun:
             self._set_offload(uso)
             self.name = name
             self.fd = self.fds[0]
-            self._ip(f"link set {name} mtu {mtu} txqueuelen {queue_length} up")
+            if not existing:
+                self._ip(f"link set {name} mtu {mtu} txqueuelen {queue_length} up")
         except BaseException:
             self.close()
             raise
