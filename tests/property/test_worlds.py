@@ -16,6 +16,18 @@ def test_worlds(block):
         play(seed)
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(3289, id="a narrowed path leaves pieces lost in Open"),
+        pytest.param(3488, id="the same with IPv6"),
+        pytest.param(7167, id="a cookie's ACK that overtook the first octet"),
+    ],
+)
+def test_worlds_that_failed_once(seed):
+    play(seed)
+
+
 @given(st.integers(min_value=1 << 20, max_value=1 << 40))
 @settings(max_examples=40, deadline=None)
 def test_any_world(seed):

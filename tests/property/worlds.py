@@ -11,6 +11,7 @@ import errno
 import random
 import sys
 import time
+from itertools import pairwise
 from typing import Final
 
 from timewait.base.instant import MSEC, SEC
@@ -260,7 +261,7 @@ def check_connection(t: Tcb) -> None:
     assert t.ofo_bytes == sum(len(piece) for piece in t.ofo_data or ()), "ofo_bytes"
     assert t.rcv_queued >= 0
     seqs = t.ofo_seqs or []
-    assert all(a < b for a, b in zip(seqs, seqs[1:], strict=False)), "islands out of order"
+    assert all(a < b for a, b in pairwise(seqs)), "islands out of order"
 
 
 def play(seed: int, tap: Tap | None = None) -> RandomWorld:

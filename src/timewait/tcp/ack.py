@@ -66,7 +66,8 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
     t.err_soft = 0
     t.probes_out = 0
     t.rcv_tstamp = now
-    if ack != prior_una and t.ca_state == CA_OPEN and not seg.sacks and t.sacked_out == 0 and prior_packets:
+    quiet = t.ca_state == CA_OPEN and t.sacked_out == 0 and t.lost_out == 0
+    if quiet and ack != prior_una and not seg.sacks and prior_packets:
         _fast_ack(t, seg, ack, now)
         return ACK_OK
     found = AckState()

@@ -23,9 +23,14 @@ TS_BITS: Final = 6
 TS_NO_WSCALE: Final = 0xF
 
 
-def _hash(net: Net, seg_flow: bytes, count: i64, part: i64) -> i64:
-    data = seg_flow + bytes((part,)) + int(count).to_bytes(8, "big")
-    return keyed_hash(net.cookie_key, data) & 0xFFFFFFFF
+def _hash(net: Net, flow: bytes, count: i64, irs: i64) -> i64:
+    """A keyed hash of the connection and a period.
+
+    It covers the peer's ISN, unlike Linux's: there an ACK whose sequence number is one to
+    three octets on, because the first octets were overtaken, passes for a cookie of
+    another MSS, and those octets are lost in silence (quirks.md: COOKIE-1).
+    """
+    return keyed_hash(net.cookie_key, flow + int(count).to_bytes(8, "big") + int(irs).to_bytes(4, "big")) & 0xFFFFFFFF
 
 
 def make_cookie(net: Net, flow: bytes, irs: i64, mss: i64, now: i64) -> tuple[i64, i64]:
@@ -35,7 +40,7 @@ def make_cookie(net: Net, flow: bytes, irs: i64, mss: i64, now: i64) -> tuple[i6
     while index > 0 and table[index] > mss:
         index -= 1
     count: i64 = now // PERIOD
-    cookie = _hash(net, flow, 0, 0) + irs + (count << 24) + ((_hash(net, flow, count, 1) + index) & 0xFFFFFF)
+    cookie = _hash(net, flow, 0, 0) + irs + (count << 24) + ((_hash(net, flow, count, irs) + index) & 0xFFFFFF)
     return cookie & 0xFFFFFFFF, table[index]
 
 
@@ -47,7 +52,7 @@ def check_cookie(net: Net, flow: bytes, irs: i64, cookie: i64, now: i64) -> i64:
     age = (count - (value >> 24)) & 0xFF
     if age >= MAX_AGE:
         return 0
-    index = (value - _hash(net, flow, count - age, 1)) & 0xFFFFFF
+    index = (value - _hash(net, flow, count - age, irs)) & 0xFFFFFF
     return table[index] if index < len(table) else 0
 
 
