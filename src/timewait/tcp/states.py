@@ -24,10 +24,7 @@ class State(Enum):
     CLOSING = 11
 
     # Enum's own hash is a Python function; `Tcb.move` looks two states up in TRANSITIONS.
-    __hash__ = object.__hash__  # noqa: PIE794, PIE796
-
-    # Enum's own hash is a Python function; `Tcb.move` looks two states up in TRANSITIONS.
-    __hash__ = object.__hash__  # noqa: PIE794, PIE796
+    __hash__ = object.__hash__
 
     @property
     def rfc_name(self) -> str:
