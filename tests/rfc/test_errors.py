@@ -63,3 +63,14 @@ def test_max_segment_size_may_be_set_on_a_listener_that_listens() -> None:
     world.connect(client)
     world.run(SEC)
     assert segment(world.sent("server", flags="SA")[0]).mss == 1000
+
+
+@pytest.mark.parametrize("no_discovery", [0, 1])
+def test_segments_may_be_fragmented_without_path_mtu_discovery(no_discovery: int) -> None:
+    world = bench()
+    for host in ("client", "server"):
+        world.set_sysctl(host, "net.ipv4.ip_no_pmtu_disc", no_discovery)
+    pair = world.open()
+    pair.client.send(pair.cfd, b"x")
+    world.run(SEC)
+    assert {entry.packet.dont_fragment for entry in world.sent()} == {not no_discovery}

@@ -186,16 +186,23 @@ class Bench(Judge):
                 if name not in chosen and (not isinstance(machine, Host) or name in machine.sysctl.names()):
                     self.set_sysctl(host, name, value)
 
-    def another(self, label: T, *, sysctl: Mapping[str, object] | None = None, variant: str | None = None) -> "Bench":
+    def another(
+        self,
+        label: T,
+        *,
+        sysctl: Mapping[str, object] | None = None,
+        variant: str | None = None,
+        profile: str | None = None,
+    ) -> "Bench":
         """A second world like this one, with other sysctls: for labs that compare. Its ladder is drawn too."""
         setting = self.setting
-        if variant is not None:
+        if variant is not None or profile is not None:
             setting = Setting(
                 on=setting.on,
                 kernel=setting.kernel,
-                profile=setting.profile,
+                profile=setting.profile if profile is None else profile,
                 sysctl=setting.sysctl,
-                variant=variant,
+                variant=setting.variant if variant is None else variant,
                 seed=setting.seed,
                 hurried=setting.hurried,
             )

@@ -161,7 +161,7 @@ def _reply(net: Net, req: Request, flags: i64, seq: i64, why: Why) -> Segment:
     seg.dst = req.raddr
     seg.proto = PROTO_TCP
     seg.ttl = net.sysctl.ip_default_ttl
-    seg.dont_fragment = True
+    seg.dont_fragment = net.sysctl.ip_no_pmtu_disc == 0
     seg.sport = req.lport
     seg.dport = req.rport
     seg.flow = req.laddr + req.raddr + req.flow[-2:] + req.flow[-4:-2]

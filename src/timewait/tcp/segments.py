@@ -27,7 +27,7 @@ def blank(t: Tcb, flags: i64, seq: i64, why: Why) -> Segment:
     seg.proto = PROTO_TCP
     seg.ttl = t.ttl
     seg.tos = t.tos
-    seg.dont_fragment = True
+    seg.dont_fragment = t.dont_fragment
     seg.flow = t.out_flow
     seg.sport = t.lport
     seg.dport = t.rport

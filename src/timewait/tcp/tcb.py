@@ -115,6 +115,8 @@ class Tcb(Endpoint):
         """IP plus TCP header without options."""
         self.tos: i64 = 0
         self.ttl: i64 = net.sysctl.ip_default_ttl
+        self.dont_fragment: bool = net.sysctl.ip_no_pmtu_disc == 0
+        """Path MTU discovery wants DF on every segment (RFC 1191); without it routers may fragment."""
         self.owner: object = None
         """The socket above, for the host's use."""
 
@@ -268,8 +270,11 @@ class Tcb(Endpoint):
         self.tlp_retrans = False
 
         # Received data: in order for the program, out of order in `ofo`.
-        self.rcv_queue: deque[Buffer] | None = None
+        self.rcv_queue: list[Buffer] | None = None
+        self.rcv_head: i64 = 0
+        """Index of the first piece that has not been read."""
         self.rcv_head_off: i64 = 0
+        """Octets of it that have been read."""
         self.rcv_queued: i64 = 0
         """Octets in rcv_queue not read yet."""
         self.ofo_seqs: list[int] | None = None
