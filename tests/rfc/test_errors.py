@@ -74,3 +74,19 @@ def test_segments_may_be_fragmented_without_path_mtu_discovery(no_discovery: int
     pair.client.send(pair.cfd, b"x")
     world.run(SEC)
     assert {entry.packet.dont_fragment for entry in world.sent()} == {not no_discovery}
+
+
+@pytest.mark.parametrize(("timeout", "expected"), [(3000, 3200), (2000, 2200)])
+def test_user_timeout_ends_on_time_and_not_at_the_next_retransmission(timeout: int, expected: int) -> None:
+    """Measured on Linux 6.18: TCP_USER_TIMEOUT=3000 gives ETIMEDOUT after 3.2 s, the first timeout included."""
+    world = bench()
+    world.set_sysctl("client", "net.ipv4.tcp_early_retrans", 0)
+    world.link.configure(delay=0)
+    pair = world.open()
+    pair.client.setsockopt(pair.cfd, socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout)
+    world.drop("every data")
+    begun = world.now
+    pair.client.send(pair.cfd, b"x")
+    world.until(lambda: pair.client.poll([(pair.cfd, 1)]), "the end")
+    assert world.error(pair.client, pair.cfd) == "ETIMEDOUT"
+    assert abs(world.now - begun - expected * MSEC) <= 2 * MSEC

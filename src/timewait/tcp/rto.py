@@ -119,7 +119,17 @@ def _next_timeout(t: Tcb, now: i64) -> None:
         t.backoff = 0
     elif t.state is not SYN_SENT or t.total_rto > sysctl.tcp_syn_linear_timeouts:
         back_off(t)
-    arm(t, TIMER_RTO, t.rto, now)
+    arm(t, TIMER_RTO, _within_user_timeout(t, now), now)
+
+
+def _within_user_timeout(t: Tcb, now: i64) -> i64:
+    """The RTO, or what is left of TCP_USER_TIMEOUT: it ends on time (tcp_clamp_rto_to_user_timeout)."""
+    if t.user_timeout == 0 or t.retrans_stamp == 0:
+        return t.rto
+    left = t.user_timeout - (now - t.retrans_stamp)
+    if left <= 0:
+        return MSEC
+    return left if left < t.rto else t.rto
 
 
 def _zero_window_timed_out(t: Tcb, now: i64) -> bool:
