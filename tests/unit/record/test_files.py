@@ -75,7 +75,7 @@ def test_byte_identical_under_any_hash_seed():
 def test_a_file_is_whole_or_absent(tmp_path):
     path = tmp_path / "run.jsonl"
     record = whole_life()
-    record.noted("world", object(), 0)  # not something that JSON can hold
+    record.meta["odd"] = object()  # not something that JSON can hold
     with pytest.raises(TypeError):
         write_jsonl(record, path)
     assert list(tmp_path.iterdir()) == []
