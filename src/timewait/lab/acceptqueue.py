@@ -151,7 +151,7 @@ def _overflow(bench: Bench) -> tuple[Dialog, int]:
     second.send("A", seq=1, ack=1)
     bench.run(bench.lab.rtt)
     third.send("A", seq=1, ack=1)
-    bench.run(bench.lab.rtt)
+    bench.run(2 * bench.lab.rtt)
     return third, listener
 
 
@@ -183,7 +183,7 @@ def overflow_is_ignored(bench: Bench) -> Verdict:
     held, opened = waiting(bench), half_open(bench)
     third.send("PA", seq=1, ack=1, data=b"0123456789")
     fourth = Dialog(bench, 40004).syn()
-    bench.run(bench.lab.rtt)
+    bench.run(2 * bench.lab.rtt)
     heard, silent = len(third.received()), len(fourth.received())
     counted = bench.counter("server", OVERFLOWS)
     bench.until(lambda: len(third.received()) > heard, "the SYN-ACK again")

@@ -109,8 +109,8 @@ INDEX: Final[dict[str, Entry]] = {
     "UDP-11": Entry("udp_use", "A call over TCP and over UDP", "语音走 TCP 与走 UDP", "simplification", "sim", ""),
     "UDP-12": Entry(
         "udp_use",
-        "A question and its answer: 2 packets or 9",
-        "一问一答：2 个包还是 9 个",
+        "A question and its answer: 2 packets or 11",
+        "一问一答：2 个包还是 11 个",
         "simplification",
         "sim live kernel",
         "",
@@ -120,13 +120,111 @@ INDEX: Final[dict[str, Entry]] = {
         "udp_use", "UDP answers one round trip sooner", "UDP 早一个往返得到应答", "true", "sim live kernel", ""
     ),
     "UDP-15": Entry("udp", "TCP and UDP on the same port", "TCP 与 UDP 可用同一端口号", "true", "sim live kernel", ""),
+    "SOCK-01": Entry(
+        "sockets", "A socket is an address and a port", "套接字 = 地址 + 端口", "true", "sim live kernel", ""
+    ),
+    "SOCK-02": Entry("sockets", "Four values name a connection", "四元组确定一个连接", "true", "sim live kernel", ""),
+    "SOCK-03": Entry(
+        "sockets", "One port, very many connections", "一个端口，极多连接", "simplification", "sim kernel", ""
+    ),
+    "SOCK-04": Entry("limits", "Too many open files", "Too many open files：描述符耗尽", "simplification", "sim", ""),
+    "SOCK-05": Entry(
+        "limits",
+        "What a connection weighs, and what ends it",
+        "连接占多少内存，谁来限制",
+        "simplification",
+        "sim",
+        "weight orphans",
+    ),
+    "SOCK-06": Entry("sockets", "The calls and the packets", "API 调用与报文", "true", "sim live kernel", ""),
+    "SOCK-07": Entry(
+        "sockets",
+        "Listening and connected are two sockets",
+        "监听套接字与已连接套接字是两个",
+        "true",
+        "sim live kernel",
+        "",
+    ),
+    "SOCK-08": Entry(
+        "sockets", "When connect() and accept() return", "connect() 与 accept() 何时返回", "true", "sim live kernel", ""
+    ),
+    "SOCK-09": Entry(
+        "sockets", "Connected without accept()", "没有 accept() 也能建立连接", "true", "sim live kernel", ""
+    ),
     "SOCK-10": Entry("simultaneous", "A socket connects to itself", "套接字自连接", "true", "sim", ""),
     "SOCK-11": Entry(
         "simultaneous", "Two clients connect to each other at once", "两个客户端同时互连", "true", "sim live kernel", ""
     ),
+    "SOCK-12": Entry("sockets", "Connecting where nobody listens", "连接无人监听的端口", "true", "sim live kernel", ""),
+    "SOCK-13": Entry(
+        "limits", "Several servers on one port", "多个服务端绑定同一端口", "simplification", "sim live kernel", ""
+    ),
+    "SOCK-14": Entry(
+        "limits",
+        "Address already in use after a restart",
+        "重启后 Address already in use",
+        "true",
+        "sim live kernel",
+        "",
+    ),
+    "SOCK-15": Entry(
+        "limits", "One client port for two servers", "一个客户端端口连两个服务端", "true", "sim live kernel", ""
+    ),
+    "SOCK-16": Entry("sockets", "End of file waits behind the data", "EOF 排在数据之后", "true", "sim kernel", ""),
     "EST-01": Entry("handshake", "Three packets open a connection", "三次握手建立连接", "true", "sim live kernel", ""),
+    "EST-02": Entry(
+        "establish", "Must one side be passive?", "必须有一方被动打开吗？", "sources disagree", "sim live kernel", ""
+    ),
+    "EST-03": Entry(
+        "establish",
+        "When the server makes its control block",
+        "服务端何时创建控制块",
+        "simplification",
+        "sim kernel",
+        "",
+    ),
+    "EST-04": Entry(
+        "establish", "Does a SYN carry seq=1?", "SYN 的序号是 1 吗？", "sources disagree", "sim live kernel", ""
+    ),
     "EST-05": Entry(
         "handshake", "A SYN uses up one sequence number", "SYN 占用一个序号", "true", "sim live kernel", ""
+    ),
+    "EST-06": Entry("establish_data", "Data in the SYN", "SYN 携带数据", "wrong", "sim live kernel", "plain cookie"),
+    "EST-07": Entry("establish", "SYN-ACK: ack=x+1, seq=y", "SYN-ACK：ack=x+1，seq=y", "true", "sim kernel", ""),
+    "EST-08": Entry(
+        "establish_data", "Data right behind the SYN-ACK", "SYN-ACK 之后立刻发数据", "simplification", "sim kernel", ""
+    ),
+    "EST-09": Entry(
+        "establish", "The third segment uses up no number", "第三个报文不消耗序号", "true", "sim live kernel", ""
+    ),
+    "EST-10": Entry("establish_data", "Data in the third segment", "第三个报文携带数据", "true", "sim kernel", ""),
+    "EST-11": Entry(
+        "establish_data",
+        "Why the third segment is usually empty",
+        "第三个报文为何通常为空",
+        "simplification",
+        "sim live kernel",
+        "",
+    ),
+    "EST-12": Entry(
+        "establish", "The two ends are ready at different times", "两端就绪时刻不同", "true", "sim live kernel", ""
+    ),
+    "EST-13": Entry(
+        "establish_loss",
+        "Who knows what after each step",
+        "每一步之后谁知道什么",
+        "simplification",
+        "sim live kernel",
+        "",
+    ),
+    "EST-14": Entry("two_way", "What the third segment is for", "第三个报文的首要目的", "true", "sim live kernel", ""),
+    "EST-15": Entry("two_way", "Two steps leave one number unconfirmed", "两次握手有一个序号未确认", "true", "sim", ""),
+    "EST-16": Entry("two_way", "Two steps: one connection per SYN", "两次握手：每个 SYN 一个连接", "true", "sim", ""),
+    "EST-17": Entry("two_way", "Four steps, one too many", "四次握手：多了一次", "true", "sim kernel", "four three"),
+    "EST-18": Entry("two_way", "Two steps: data into a dead connection", "两次握手：向死连接发数据", "true", "sim", ""),
+    "EST-19": Entry("two_way", "Two steps with a memory", "带记忆的两次握手", "true", "sim", ""),
+    "EST-20": Entry(
+        "two_way", "A SYN-ACK that nobody asked for", "不请自来的 SYN-ACK", "sources disagree", "sim kernel", ""
     ),
     "EST-21": Entry(
         "old_syn", "An old SYN arrives before the new one", "旧 SYN 先于新 SYN 到达", "true", "sim live kernel", ""
@@ -138,6 +236,18 @@ INDEX: Final[dict[str, Entry]] = {
         "simplification",
         "sim kernel",
         "inside outside",
+    ),
+    "EST-23": Entry(
+        "establish", "A SYN sent again has the same number", "重传的 SYN 序号相同", "true", "sim live kernel", ""
+    ),
+    "EST-24": Entry(
+        "establish_loss", "The first SYN is repeated after 1 s", "首个 SYN 1 秒后重传", "true", "sim kernel live", ""
+    ),
+    "EST-25": Entry(
+        "establish_loss", "The first timeout can be changed after all", "初始超时并非写死", "simplification", "sim", ""
+    ),
+    "EST-26": Entry(
+        "establish_loss", "tcp_syn_retries: 5 or 6?", "tcp_syn_retries：5 还是 6？", "sources disagree", "sim", ""
     ),
     "EST-27": Entry(
         "handshake_loss",
@@ -155,6 +265,7 @@ INDEX: Final[dict[str, Entry]] = {
         "sim live kernel",
         "classic linear",
     ),
+    "EST-29": Entry("establish_loss", "Failing fast inside a network", "内网中快速失败", "true", "sim live kernel", ""),
     "EST-30": Entry(
         "handshake_loss",
         "SYN-ACK lost: both sides send again",
@@ -179,6 +290,23 @@ INDEX: Final[dict[str, Entry]] = {
         "sim live kernel",
         "first every",
     ),
+    "EST-33": Entry("establish_loss", "An ACK is never sent again", "纯 ACK 从不重传", "true", "sim live kernel", ""),
+    "EST-34": Entry(
+        "establish_loss",
+        "What a server does when the handshake fails",
+        "握手失败时服务端做什么",
+        "sources disagree",
+        "sim kernel",
+        "",
+    ),
+    "EST-35": Entry(
+        "establish_loss",
+        "The server gave up; the client does not know",
+        "服务端已放弃，客户端并不知道",
+        "wrong",
+        "sim live kernel",
+        "",
+    ),
     "EST-36": Entry(
         "handshake_loss",
         "Third ACK lost, then data: the data completes the handshake",
@@ -187,6 +315,8 @@ INDEX: Final[dict[str, Entry]] = {
         "sim live kernel",
         "",
     ),
+    "EST-37": Entry("two_way", "A SYN in ESTABLISHED", "ESTABLISHED 中收到 SYN", "true", "sim kernel", ""),
+    "EST-38": Entry("establish", "How soon the SYN-ACK comes", "SYN-ACK 多快到来", "true", "sim live kernel", ""),
     "RTX-03": Entry(
         "retransmission",
         "The retransmission timeout follows the round trip",
@@ -309,13 +439,55 @@ INDEX: Final[dict[str, Entry]] = {
         "sim kernel",
         "",
     ),
+    "TFO-01": Entry(
+        "fastopen", "Which packet carries data early", "快速打开的数据在第几个包里", "wrong", "sim live kernel", ""
+    ),
+    "TFO-02": Entry(
+        "fastopen", "First a cookie, then data in the SYN", "先取 cookie，再在 SYN 中带数据", "true", "sim kernel", ""
+    ),
+    "TFO-03": Entry("fastopen", "A round trip saved", "省下一个往返", "true", "sim live kernel", ""),
     "CLS-01": Entry(
         "closing", "Four segments close a connection", "四次挥手", "true", "sim live kernel", "client server"
+    ),
+    "CLS-02": Entry(
+        "closing_numbers",
+        "A FIN uses up one sequence number",
+        "FIN 占用一个序号",
+        "true",
+        "sim live kernel",
+        "data empty",
+    ),
+    "CLS-03": Entry(
+        "closing_numbers",
+        "The passive side: ACK, CLOSE-WAIT, end of file",
+        "被动方：ACK、CLOSE-WAIT、读到 EOF",
+        "true",
+        "sim live kernel",
+        "",
     ),
     "CLS-04": Entry(
         "closing", "Half-close: data still flows back", "半关闭：数据仍可反向流动", "true", "sim live kernel", ""
     ),
+    "CLS-05": Entry(
+        "closing_numbers", "Which end a half-close closes", "半关闭关的是哪一端", "wrong", "sim live kernel", ""
+    ),
+    "CLS-06": Entry(
+        "closing_numbers", "Third segment: the other FIN", "第三次挥手：被动方的 FIN", "true", "sim live kernel", ""
+    ),
+    "CLS-07": Entry(
+        "closing_numbers", "Fourth segment, then 2 MSL", "第四次挥手，然后等待 2MSL", "true", "sim live kernel", ""
+    ),
+    "CLS-08": Entry("closing_numbers", "The passive side is done first", "被动方先结束", "true", "sim", ""),
     "CLS-09": Entry("simultaneous", "Both sides close at once", "双方同时关闭", "true", "sim live kernel", ""),
+    "CLS-10": Entry(
+        "closing_numbers",
+        "Why closing takes four segments",
+        "为什么挥手是四次",
+        "true",
+        "sim live kernel",
+        "pending idle",
+    ),
+    "CLS-11": Entry("closing_ways", "Half-open and half-closed", "半打开与半关闭", "simplification", "sim kernel", ""),
     "CLS-12": Entry(
         "closing_loss",
         "First FIN lost for ever",
@@ -327,11 +499,101 @@ INDEX: Final[dict[str, Entry]] = {
     "CLS-13": Entry(
         "closing_loss", "ACK of the first FIN lost", "第二次挥手（ACK）丢失", "true", "sim live kernel", "first every"
     ),
+    "CLS-14": Entry(
+        "closing_limits",
+        "tcp_orphan_retries 0 means 8",
+        "tcp_orphan_retries 为 0 即 8",
+        "simplification",
+        "sim live kernel",
+        "FIN data",
+    ),
+    "CLS-15": Entry(
+        "closing_limits",
+        "FIN-WAIT-2 after close() ends by itself",
+        "close() 之后的 FIN-WAIT-2 会自行结束",
+        "true",
+        "sim kernel",
+        "short default 61",
+    ),
+    "CLS-16": Entry(
+        "closing_limits",
+        "FIN-WAIT-2 after shutdown() lasts",
+        "shutdown() 之后的 FIN-WAIT-2 没有时限",
+        "true",
+        "sim live kernel",
+        "",
+    ),
     "CLS-17": Entry("closing_loss", "Second FIN lost for ever", "第三次挥手一直丢失", "true", "sim live kernel", ""),
     "CLS-18": Entry("closing_loss", "Last ACK lost for ever", "第四次挥手一直丢失", "true", "sim live kernel", ""),
+    "CLS-19": Entry(
+        "closing_ways",
+        "Nobody else closes for the program",
+        "没有人替程序关闭",
+        "true",
+        "sim live kernel",
+        "close exit",
+    ),
+    "CLS-20": Entry(
+        "closing_ways", "close() gives up one reference", "close() 只减少一个引用", "true", "sim live kernel", ""
+    ),
+    "CLS-21": Entry(
+        "closing_ways",
+        "shutdown() acts at once, for all",
+        "shutdown() 立即生效，影响所有进程",
+        "true",
+        "sim live kernel",
+        "",
+    ),
+    "CLS-22": Entry(
+        "closing_ways",
+        "Data after close() is answered with RST",
+        "close() 之后到达的数据得到 RST",
+        "true",
+        "sim kernel",
+        "FIN-WAIT-2 FIN-WAIT-1",
+    ),
+    "CLS-23": Entry(
+        "closing_ways", "Is close() rude?", "close() 粗暴吗", "simplification", "sim live kernel", "quiet talking"
+    ),
+    "CLS-24": Entry(
+        "closing_ways",
+        "close() with unread data sends RST",
+        "有未读数据时 close() 发 RST",
+        "simplification",
+        "sim live kernel",
+        "",
+    ),
+    "CLS-25": Entry(
+        "closing_ways", "A FIN that overtakes data", "FIN 先于数据到达", "true", "sim kernel", "shutdown close"
+    ),
+    "CLS-26": Entry(
+        "closing_numbers", "The end waits behind the data", "EOF 排在数据之后", "true", "sim live kernel", ""
+    ),
+    "DACK-01": Entry(
+        "delack",
+        "Closing in three segments",
+        "四次挥手变成三次",
+        "true",
+        "sim live kernel",
+        "at-once 20ms 100ms quick-before quick-after data",
+    ),
+    "DACK-02": Entry(
+        "delack", "When an ACK is delayed", "ACK 何时被推迟", "true", "sim live kernel", "fresh answer silent two"
+    ),
+    "DACK-03": Entry("delack", "What a pure ACK costs", "纯 ACK 的开销", "true", "sim live kernel", "1 0"),
+    "DACK-04": Entry(
+        "delack", "A FIN without close()", "不调用 close() 也会发 FIN", "true", "sim live kernel", "exit kill shutdown"
+    ),
+    "TW-01": Entry(
+        "timewait_reasons", "Who gets TIME-WAIT", "谁会进入 TIME-WAIT", "true", "sim live kernel", "client server both"
+    ),
+    "TW-02": Entry(
+        "timewait_reasons", "MSL, TTL and 60 seconds", "MSL、TTL 与 60 秒", "simplification", "sim", "64 32"
+    ),
     "TW-03": Entry(
         "time_wait", "TIME-WAIT lasts 60 s", "TIME-WAIT 持续 60 秒", "true", "sim live kernel", "default fin-timeout"
     ),
+    "TW-04": Entry("timewait_reasons", "When the 2 MSL begin", "2MSL 从何时算起", "true", "sim", ""),
     "TW-05": Entry(
         "time_wait",
         "A FIN again in TIME-WAIT starts the 60 s anew",
@@ -340,6 +602,40 @@ INDEX: Final[dict[str, Entry]] = {
         "sim kernel",
         "",
     ),
+    "TW-06": Entry(
+        "timewait_reasons",
+        "Reason one: the last ACK may be lost",
+        "原因一：最后的 ACK 可能丢失",
+        "true",
+        "sim",
+        "without with",
+    ),
+    "TW-07": Entry(
+        "timewait_reasons", "Reason two: old duplicates", "原因二：旧连接的迟到数据", "true", "sim", "without with"
+    ),
+    "TW-08": Entry(
+        "timewait_reasons",
+        "An old FIN meets a new connection",
+        "旧连接的 FIN 遇到新连接",
+        "simplification",
+        "sim",
+        "fixed hashed",
+    ),
+    "TW-09": Entry("timewait_reasons", "Why 2 MSL and not less", "为什么是 2MSL", "simplification", "sim", "10% 30%"),
+    "TW-10": Entry(
+        "timewait_syn", "Using the four-tuple again within 2 MSL", "2MSL 之内复用四元组", "wrong", "sim live kernel", ""
+    ),
+    "TW-11": Entry(
+        "timewait_reasons", "What the RFC says TIME-WAIT is for", "RFC 对 TIME-WAIT 的定义", "true", "sim kernel", ""
+    ),
+    "TW-12": Entry("timewait_syn", "Which SYN ends TIME-WAIT", "哪些 SYN 能结束 TIME-WAIT", "wrong", "sim kernel", ""),
+    "TW-13": Entry("timewait_syn", "A SYN that TIME-WAIT refuses", "TIME-WAIT 拒绝的 SYN", "true", "sim kernel", "0 1"),
+    "TW-14": Entry(
+        "timewait_syn", "Without timestamps only numbers count", "没有时间戳时只比较序号", "true", "sim kernel", ""
+    ),
+    "TW-15": Entry("timewait_syn", "An RST in TIME-WAIT", "TIME-WAIT 收到 RST", "true", "sim kernel", "0 1 off"),
+    "TW-22": Entry("timewait_reasons", "Whom an RST concerns", "RST 影响谁", "wrong", "sim", ""),
+    "TW-32": Entry("timewait_reasons", "Why not CLOSED at once", "为何不直接进入 CLOSED", "true", "sim kernel", ""),
     "KA-02": Entry(
         "keepalive",
         "Power loss with keepalive: 2 h 11 min 15 s",
