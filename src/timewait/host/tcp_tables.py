@@ -153,6 +153,8 @@ class TcpTables:
         owner = t.owner
         if isinstance(owner, ConnectionOwner):
             owner.connection_gone()
+            # Without this knot the connection is freed as soon as its socket is closed.
+            t.owner = None
         elif isinstance(owner, Listener) and t in owner.accept_queue and t.err:
             # A connection reset while it waits for accept() stays queued, as on Linux.
             return

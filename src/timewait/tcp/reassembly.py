@@ -1,7 +1,6 @@
 """The receive queue: in-order data for the program, islands out of order, FIN and urgent data in their place."""
 
 from bisect import bisect_right
-from collections import deque
 from typing import Final
 
 from timewait.base.ints import i64
@@ -84,7 +83,7 @@ def _in_order(t: Tcb, seg: Segment, data: Buffer, length: i64, end: i64, now: i6
 def enqueue(t: Tcb, data: Buffer, length: i64) -> None:
     """Hand octets to the program's side."""
     if t.rcv_queue is None:
-        t.rcv_queue = deque()
+        t.rcv_queue = []
     t.rcv_queue.append(data)
     t.rcv_queued += length
     t.bytes_received += length
@@ -285,10 +284,10 @@ def read(t: Tcb, size: i64, peek: bool) -> bytes:
         return b""
     if peek:
         return _peek(t, size)
-    first = queue[0]
+    first = queue[t.rcv_head]
     left = len(first) - t.rcv_head_off
-    if left <= size and (len(queue) == 1 or left == size):
-        queue.popleft()
+    if left <= size and (len(queue) == t.rcv_head + 1 or left == size):
+        _pop_first(t, queue)
         data = first if t.rcv_head_off == 0 else _view(first)[t.rcv_head_off :]
         t.rcv_head_off = 0
         _consumed(t, left)
@@ -300,13 +299,13 @@ def read(t: Tcb, size: i64, peek: bool) -> bytes:
         return piece
     parts: list[Buffer] = []
     total: i64 = 0
-    while queue and total < size:
-        first = queue[0]
+    while t.rcv_head < len(queue) and total < size:
+        first = queue[t.rcv_head]
         left = len(first) - t.rcv_head_off
         want = size - total
         if left <= want:
             parts.append(_view(first)[t.rcv_head_off :] if t.rcv_head_off else first)
-            queue.popleft()
+            _pop_first(t, queue)
             t.rcv_head_off = 0
             total += left
         else:
@@ -322,12 +321,21 @@ def read_views(t: Tcb) -> list[Buffer]:
     queue = t.rcv_queue
     if queue is None:
         return []
-    views: list[Buffer] = list(queue)
+    if t.rcv_head:
+        del queue[: t.rcv_head]
     if t.rcv_head_off:
-        views[0] = _view(views[0])[t.rcv_head_off :]
-        t.rcv_head_off = 0
+        queue[0] = _view(queue[0])[t.rcv_head_off :]
     _consumed(t, t.rcv_queued)
-    return views
+    return queue
+
+
+def _pop_first(t: Tcb, queue: list[Buffer]) -> None:
+    """Let go of the piece at the head; the places of such pieces are taken out of the list now and then."""
+    queue[t.rcv_head] = b""
+    t.rcv_head += 1
+    if t.rcv_head >= 64 and t.rcv_head * 2 > len(queue):
+        del queue[: t.rcv_head]
+        t.rcv_head = 0
 
 
 def _consumed(t: Tcb, count: i64) -> None:
@@ -335,6 +343,7 @@ def _consumed(t: Tcb, count: i64) -> None:
     t.copied_seq = (t.copied_seq + count) & 0xFFFFFFFF
     if t.rcv_queued == 0:
         t.rcv_queue = None
+        t.rcv_head = 0
         t.rcv_head_off = 0
 
 
@@ -343,7 +352,8 @@ def _peek(t: Tcb, size: i64) -> bytes:
     total: i64 = 0
     offset = t.rcv_head_off
     assert t.rcv_queue is not None
-    for piece in t.rcv_queue:
+    for index in range(t.rcv_head, len(t.rcv_queue)):
+        piece = t.rcv_queue[index]
         want = size - total
         part = _view(piece)[offset : offset + want]
         offset = 0

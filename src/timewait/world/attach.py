@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from timewait.base.errors import WireError
 from timewait.tcp.reasons import Drop
 from timewait.wire.packet import Buffer, Packet
+from timewait.world.buffers import ReadBuffers
 from timewait.world.offload import packet_of, vectors_of
 from timewait.world.tun import READ_SIZE, VNET_LEN, Tun
 
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     from timewait.host.host import Host, Interface
 
 READS_PER_WAKEUP: Final = 64
-"""Packets taken before the loop turns: 4 MiB at most, so that timers and other descriptors get their turn."""
+"""Packets taken before the host sends and the loop turns."""
+
+OCTETS_PER_WAKEUP: Final = 256 * 1024
+"""As many octets end the turn too: what was read is then still in the processor's cache when a program
+takes it, and the sender hears of it early. With 4 MiB bulk data came in a fifth slower (measured)."""
 
 WRITE_QUEUE: Final = 1024
 """Packets kept while the device says EAGAIN: about two of its own default queues (txqueuelen 500)."""
@@ -50,7 +55,7 @@ class TunEnd:
         tun: Tun,
         scheduler: Scheduler,
         *,
-        deliver: Callable[[bytes], None],
+        deliver: Callable[[Buffer], None],
         drained: Callable[[], None],
         lost: Callable[[Packet | Buffer, Drop], None],
     ) -> None:
@@ -61,14 +66,21 @@ class TunEnd:
         self._drained = drained
         self._lost = lost
         self._waiting: deque[Packet | Buffer] = deque()
+        self._buffers = ReadBuffers(READ_SIZE)
         scheduler.add_reader(self._fd, self.on_readable)
 
     def on_readable(self) -> None:
-        """Take up to READS_PER_WAKEUP datagrams."""
-        read, fd, deliver = os.read, self._fd, self._deliver
+        """Take up to READS_PER_WAKEUP datagrams, fewer if they are large."""
+        read, fd, deliver = self._buffers.read, self._fd, self._deliver
+        octets = 0
         try:
             for _ in range(READS_PER_WAKEUP):
-                deliver(read(fd, READ_SIZE))
+                data = read(fd)
+                octets += len(data)
+                deliver(data)
+                del data  # Its buffer is free once the program has taken what is in it.
+                if octets >= OCTETS_PER_WAKEUP:
+                    break
         except BlockingIOError:
             pass
         finally:
@@ -147,7 +159,7 @@ class TunInterface:
         self.port = TunEnd(tun, scheduler, deliver=self._deliver, drained=self._after, lost=self._lost)
         iface.transmit = self.port.transmit
 
-    def _deliver(self, data: bytes) -> None:
+    def _deliver(self, data: Buffer) -> None:
         host = self.host
         host.batching = True
         try:

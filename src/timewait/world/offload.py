@@ -29,7 +29,7 @@ GSO_UDP_L4: Final = 5
 GSO_ECN: Final = 0x80
 
 
-def packet_of(data: bytes) -> Packet:
+def packet_of(data: Buffer) -> Packet:
     """The packet in a datagram read from a TUN, its vnet header in front. Payload is a view into `data`.
 
     A checksum is verified only where the kernel has not done so: packets of its own

@@ -7,7 +7,7 @@ import pytest
 from support.fake_host import FakeHost
 from timewait.base.errors import BudgetError
 from timewait.base.instant import MSEC, NEVER
-from timewait.world.clock import HostTimer, RealClock, VirtualClock
+from timewait.world.clock import HostTimer, Line, RealClock, VirtualClock
 
 
 def test_events_fire_in_order_of_time_and_ties_in_order_of_insertion():
@@ -123,3 +123,27 @@ def test_the_real_clock_serves_descriptors_and_events():
         clock.close()
         os.close(here)
         os.close(there)
+
+
+def test_packets_in_line_and_other_events_fire_in_the_order_they_were_scheduled():
+    """A line stands in the queue with its first packet only, and yet ties break as if all stood there."""
+    clock = VirtualClock()
+    fired = []
+
+    class Noting(Line):
+        def served(self, item):
+            fired.append(item)
+            if item == b"0":
+                self.join(b"late", clock.now() + 20)
+
+    line, other = Noting(clock), Noting(clock)
+    for n in range(3):
+        line.join(str(n).encode(), 10)
+        clock.at(10, lambda n=n: fired.append(n))
+        other.join(b"other " + str(n).encode(), 10 + n)
+    assert clock.live == 9
+    clock.run_until(15)
+    assert fired == [b"0", 0, b"other 0", b"1", 1, b"2", 2, b"other 1", b"other 2"]
+    assert clock.next_time() == 30
+    clock.run_until(40)
+    assert fired[-1] == b"late" and clock.live == 0

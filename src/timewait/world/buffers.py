@@ -1,0 +1,47 @@
+"""Buffers that are read into again once nobody looks at them any more.
+
+A fresh 64 KiB object for each read costs more than the copy from the kernel does: its
+pages are taken from the kernel, cleared and given back every time. Here a read goes
+into a buffer whose views are all gone; what is small is copied out instead, so that a
+few waiting octets never keep a large buffer.
+"""
+
+import os
+import sys
+from collections import deque
+from typing import Final
+
+from timewait.wire.packet import Buffer
+
+MOST: Final = 256
+"""Buffers kept for reuse, 16 MiB of 64 KiB each; beyond that each read makes its own."""
+
+
+class ReadBuffers:
+    """Reads datagrams of up to `size` octets from descriptors."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._small = size // 4
+        """Below this a datagram is copied, so that at most three quarters of a kept buffer are waste."""
+        self._lent: deque[bytearray] = deque((bytearray(size),))
+        self._idle_count = sys.getrefcount(self._lent[0])
+        """References to a buffer that nothing but the queue holds, counted in the way `_take` counts."""
+
+    def read(self, fd: int) -> Buffer:
+        """The next datagram. Raises what os.readv raises: BlockingIOError when there is none."""
+        lent = self._lent
+        # Programs read in order, so the oldest buffer is the first to be free.
+        if sys.getrefcount(lent[0]) == self._idle_count:
+            buffer = lent.popleft()
+        else:
+            buffer = bytearray(self._size)
+        try:
+            count = os.readv(fd, (buffer,))
+            if count >= self._small:
+                return memoryview(buffer)[:count]
+            return bytes(memoryview(buffer)[:count])
+        finally:
+            if len(lent) < MOST:
+                # What was copied out, or never filled, is free at once: it goes to the front.
+                lent.append(buffer)
