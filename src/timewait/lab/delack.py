@@ -130,7 +130,10 @@ def when_delayed(bench: Bench) -> Verdict:
         bench.read(pair.server, pair.sfd, 10)
         pair.server.send(pair.sfd, b"answer")
     bench.run(200 * MSEC)
-    last = bench.sent("client", payload=True, after=begun)[-1]
+    # A tail loss probe may repeat the end of it: the first transmission counts.
+    data = bench.sent("client", payload=True, after=begun)
+    end = max(bench.relative_seq(entry) + int(segment(entry).length) for entry in data)
+    last = next(entry for entry in data if bench.relative_seq(entry) + int(segment(entry).length) == end)
     answers = bench.sent("server", after=begun)
     first = answers[0]
     delay = first.time - last.time - bench.lab.rtt // 2
@@ -145,7 +148,7 @@ def when_delayed(bench: Bench) -> Verdict:
         ok, wanted = delay <= MSEC + slack, "at once"
     bench.check_that(T("acknowledged after", "确认于"), ok, f"{delay / MSEC:.1f} ms", wanted)
     acked = bench.relative_ack(first)
-    bench.check(T("all of it", "全部确认"), acked, bench.relative_seq(last) + int(segment(last).length))
+    bench.check(T("all of it", "全部确认"), acked, end)
     return bench.verdict(
         T(
             f"acknowledged after {delay / MSEC:.0f} ms, with {carried} octets",

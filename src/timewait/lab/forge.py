@@ -1,5 +1,6 @@
 """Segments written by hand: forged senders on the link of a pair, and a puppet that plays several connections."""
 
+from timewait.base.instant import SEC
 from timewait.lab.bench import ADDRESSES, PORT, Bench
 from timewait.lab.judge import LabError
 from timewait.lab.puppet import Puppet
@@ -143,7 +144,8 @@ class Dialog:
         return found[-1]
 
     def answers(self, since: int) -> list[Segment]:
-        """What arrived after the first `since` segments of this connection."""
+        """What arrived after the first `since` segments of this connection; half a second is time enough to answer."""
+        self.bench.within(lambda: len(self.received()) > since, SEC // 2)
         return self.received()[since:]
 
     def _turn(self) -> None:

@@ -27,6 +27,7 @@ def _own_profile(host: Host) -> Profile:
         random_ts_offset=shared.random_ts_offset,
         keyed_isn=shared.keyed_isn,
         ooo_fin_in_orphan_resets=shared.ooo_fin_in_orphan_resets,
+        scaling_ratio=shared.scaling_ratio,
     )
     return host.net.profile
 

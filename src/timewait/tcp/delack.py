@@ -20,7 +20,7 @@ from timewait.tcp.tcb import (
     DELACK_MAX,
     Tcb,
 )
-from timewait.tcp.window import grow_window, measure_receiver_rtt, usable_window
+from timewait.tcp.window import grow_window, measure_overhead, measure_receiver_rtt, usable_window
 from timewait.wire.packet import PSH, Segment
 
 TICK = SEC // 250
@@ -114,6 +114,8 @@ def measure_peer_mss(t: Tcb, seg: Segment) -> None:
     """Estimate the peer's segment size; remember short segments, which end a write (tcp_measure_rcv_mss)."""
     length = seg.gso_size if seg.gso_size else seg.length
     if length >= t.rcv_mss:
+        if length != t.rcv_mss:
+            measure_overhead(t, length)
         t.rcv_mss = length if length < t.advmss else t.advmss
         if seg.length < t.rcv_mss or (seg.length == t.rcv_mss and seg.flags & PSH):
             t.ack_pending |= ACK_PUSHED

@@ -21,6 +21,7 @@ class Profile:
         random_ts_offset: bool = True,
         keyed_isn: bool = True,
         ooo_fin_in_orphan_resets: bool = True,
+        scaling_ratio: bool = True,
     ) -> None:
         self.name = name
         self.isn_tick: i64 = isn_tick
@@ -37,15 +38,19 @@ class Profile:
         """Whether the ISN holds the keyed hash of RFC 6528; only an experiment turns it off."""
         self.ooo_fin_in_orphan_resets = ooo_fin_in_orphan_resets
         """Whether a FIN out of order resets an orphan in FIN-WAIT-2, as Linux does (CLS-25)."""
+        self.scaling_ratio = scaling_ratio
+        """Whether the share of the receive buffer that counts as window is measured (Linux since 6.6)."""
 
 
 PROFILES: Final[dict[str, Profile]] = {
     "linux-6.18": Profile("linux-6.18"),
-    "linux-5.15": Profile("linux-5.15"),
-    "linux-4.19": Profile("linux-4.19"),
-    "linux-3.10": Profile("linux-3.10", random_ts_offset=False),
-    "linux-2.6.32": Profile("linux-2.6.32", random_ts_offset=False, rto_init=3 * SEC, init_cwnd=3),
-    "rfc9293": Profile("rfc9293", isn_tick=4 * USEC, timewait_len=240 * SEC, ooo_fin_in_orphan_resets=False),
+    "linux-5.15": Profile("linux-5.15", scaling_ratio=False),
+    "linux-4.19": Profile("linux-4.19", scaling_ratio=False),
+    "linux-3.10": Profile("linux-3.10", random_ts_offset=False, scaling_ratio=False),
+    "linux-2.6.32": Profile("linux-2.6.32", random_ts_offset=False, rto_init=3 * SEC, init_cwnd=3, scaling_ratio=False),
+    "rfc9293": Profile(
+        "rfc9293", isn_tick=4 * USEC, timewait_len=240 * SEC, ooo_fin_in_orphan_resets=False, scaling_ratio=False
+    ),
 }
 
 

@@ -154,6 +154,8 @@ class Tcb(Endpoint):
         self.rcv_ssthresh: i64 = 0
         """Current limit on the offered window; grows with well-filled segments."""
         self.rcvbuf: i64 = net.sysctl.tcp_rmem[1]
+        self.scaling_ratio: i64 = 0
+        """Window per 256 octets of receive buffer, measured from the peer's segments; 0: not yet."""
         self.rcvbuf_locked = False
         self.rcv_fin = False
         """The peer's FIN has been received in order."""
@@ -190,6 +192,9 @@ class Tcb(Endpoint):
         self.unsent_off: i64 = 0
         """Octets of the first chunk that have been sent."""
         self.unsent_len: i64 = 0
+        self.tso_left: i64 = 0
+        """Segments still to come of what Linux would hand down as one packet of tso_size."""
+        self.tso_size: i64 = 0
         self.fin_queued = False
         self.fin_sent = False
         self.sndbuf: i64 = net.sysctl.tcp_wmem[1]

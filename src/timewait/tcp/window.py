@@ -15,6 +15,11 @@ from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, RCV_SHUTDOWN, Tcb, stamp
 OFO_OVERHEAD: Final = 256
 """Octets charged per out-of-order piece beyond its payload, so that tiny segments cannot pile up."""
 
+SEGMENT_OVERHEAD: Final = 856
+"""What Linux charges beyond the payload: 2304 octets of buffer for a segment of 1448 (SKB_TRUESIZE)."""
+RATIO_ONE: Final = 256
+"""1 << TCP_RMEM_TO_WIN_SCALE."""
+
 MSS_LEAST: Final = 88
 """TCP_MIN_MSS."""
 
@@ -61,7 +66,29 @@ def initial_window(sysctl: Sysctl, space: i64, mss: i64, scaling: bool) -> tuple
 
 def full_space(t: Tcb) -> i64:
     """The window an empty buffer offers."""
+    if t.scaling_ratio:
+        return t.rcvbuf * t.scaling_ratio // RATIO_ONE
     return window_from_space(t.net.sysctl, t.rcvbuf)
+
+
+def measure_overhead(t: Tcb, mss: i64) -> None:
+    """Learn from the peer's segment size which share of the buffer is payload (tcp_measure_rcv_mss, since 6.6).
+
+    Full segments waste less than the half that was assumed at first, so that the
+    window may go on growing although nobody has read yet.
+    """
+    if not t.net.profile.scaling_ratio:
+        return
+    before = full_space(t)
+    t.scaling_ratio = mss * RATIO_ONE // (mss + SEGMENT_OVERHEAD)
+    after = full_space(t)
+    most: i64 = 65535 << t.rcv_wscale
+    if after > most:
+        after = most
+    if t.window_clamp >= before or t.window_clamp > after:
+        t.window_clamp = after
+    if t.window_clamp < t.rcvq_space:
+        t.rcvq_space = t.window_clamp
 
 
 def free_space(t: Tcb) -> i64:
@@ -180,13 +207,13 @@ def tune_buffer(t: Tcb, now: i64) -> None:
         if sysctl.tcp_moderate_rcvbuf and not t.rcvbuf_locked and t.rcvq_space > 0:
             window = 2 * copied + 16 * t.advmss
             window += 2 * (window * (copied - t.rcvq_space) // t.rcvq_space)
-            wanted = space_from_window(sysctl, window)
+            wanted = window * RATIO_ONE // t.scaling_ratio if t.scaling_ratio else space_from_window(sysctl, window)
             most: i64 = sysctl.tcp_rmem[2]
             if wanted > most:
                 wanted = most
             if wanted > t.rcvbuf:
                 t.rcvbuf = wanted
-                t.window_clamp = window_from_space(sysctl, wanted)
+                t.window_clamp = full_space(t)
         t.rcvq_space = copied
     t.rcvq_seq = t.copied_seq
     t.rcvq_time = now
