@@ -317,6 +317,64 @@ INDEX: Final[dict[str, Entry]] = {
     ),
     "EST-37": Entry("two_way", "A SYN in ESTABLISHED", "ESTABLISHED 中收到 SYN", "true", "sim kernel", ""),
     "EST-38": Entry("establish", "How soon the SYN-ACK comes", "SYN-ACK 多快到来", "true", "sim live kernel", ""),
+    "ISN-01": Entry(
+        "isn", "Every connection begins at another number", "每个连接的初始序号都不同", "true", "sim live kernel", ""
+    ),
+    "ISN-02": Entry("isn", "How fast the ISN clock ticks", "ISN 时钟多快", "sources disagree", "sim live kernel", ""),
+    "ISN-03": Entry("isn", "How long the ISN clock takes for a turn", "ISN 时钟一圈多久", "wrong", "sim", ""),
+    "ISN-04": Entry(
+        "isn",
+        "ISN = clock + hash(four-tuple, secret)",
+        "ISN = 时钟 + 散列（四元组，密钥）",
+        "simplification",
+        "sim",
+        "",
+    ),
+    "ISN-05": Entry("isn", "Equal ISNs let old segments in", "ISN 相同会让旧报文混入", "true", "sim", "fixed hashed"),
+    "ISN-06": Entry(
+        "isn", "A predictable ISN can be attacked blindly", "可预测的 ISN 可被盲攻击", "true", "sim", "clock hashed"
+    ),
+    "ISN-07": Entry("isn", "Can an ISN come again?", "ISN 会重复吗？", "simplification", "sim", ""),
+    "ISN-08": Entry("isn", "Different ISNs are not enough", "ISN 不同仍不够", "true", "sim", "bare paws"),
+    "MSS-01": Entry("segmentation", "MSS = MTU - 40", "MSS = MTU - 40", "true", "sim", ""),
+    "MSS-02": Entry(
+        "segmentation",
+        "MSS is announced, not negotiated",
+        "MSS 是通告，不是协商",
+        "simplification",
+        "sim kernel",
+        "small none",
+    ),
+    "MSS-03": Entry(
+        "segmentation", "One lost fragment costs the whole segment", "丢一个分片，整段重传", "true", "sim", ""
+    ),
+    "MSS-04": Entry(
+        "segmentation", "One segment lost, one segment resent", "丢一段，只重传一段", "true", "sim live kernel", ""
+    ),
+    "MSS-05": Entry(
+        "segmentation",
+        "Segments are not put together again",
+        "报文段并不会“还原”",
+        "simplification",
+        "sim live kernel",
+        "collapse apart",
+    ),
+    "RTX-01": Entry(
+        "recovery",
+        "A large write: cut, numbered, put in order",
+        "大块数据：切分、编号、还原",
+        "true",
+        "sim live kernel",
+        "",
+    ),
+    "RTX-02": Entry(
+        "recovery",
+        "The acknowledgment is the sender's next number",
+        "确认号就是发送方的下一个序号",
+        "true",
+        "sim live kernel",
+        "",
+    ),
     "RTX-03": Entry(
         "retransmission",
         "The retransmission timeout follows the round trip",
@@ -324,6 +382,31 @@ INDEX: Final[dict[str, Entry]] = {
         "true",
         "sim live kernel",
         "20ms 100ms 300ms",
+    ),
+    "RTX-04": Entry(
+        "recovery",
+        "Three duplicate ACKs: sent again at once",
+        "三个重复 ACK：立即重传",
+        "true",
+        "sim kernel",
+        "sack bare",
+    ),
+    "RTX-05": Entry(
+        "recovery",
+        "One duplicate ACK for each segment behind a gap",
+        "缺口之后每段一个重复 ACK",
+        "true",
+        "sim kernel",
+        "",
+    ),
+    "RTX-06": Entry("recovery", "What numbers are good for", "序号有什么用", "true", "sim", ""),
+    "RTX-07": Entry(
+        "recovery",
+        "Each timeout twice the last, up to 120 s",
+        "超时逐次加倍，最多 120 秒",
+        "simplification",
+        "sim",
+        "default capped",
     ),
     "SYNQ-01": Entry(
         "synqueue",
@@ -634,8 +717,89 @@ INDEX: Final[dict[str, Entry]] = {
         "timewait_syn", "Without timestamps only numbers count", "没有时间戳时只比较序号", "true", "sim kernel", ""
     ),
     "TW-15": Entry("timewait_syn", "An RST in TIME-WAIT", "TIME-WAIT 收到 RST", "true", "sim kernel", "0 1 off"),
+    "TW-16": Entry("timewait_cost", "TIME-WAIT holds no descriptor", "TIME-WAIT 不占文件描述符", "wrong", "sim", ""),
+    "TW-17": Entry(
+        "timewait_cost", "How much memory a TIME-WAIT takes", "一个 TIME-WAIT 占多少内存", "wrong", "sim", ""
+    ),
+    "TW-18": Entry("timewait_cost", "A client runs out of ports", "客户端端口耗尽", "true", "sim live kernel", ""),
+    "TW-19": Entry(
+        "timewait_cost",
+        "A server does not run out of ports",
+        "服务端不会因 TIME-WAIT 耗尽端口",
+        "sources disagree",
+        "sim live kernel",
+        "",
+    ),
+    "TW-20": Entry("timewait_cost", "How many TIME-WAITs there are", "TIME-WAIT 会有多少", "true", "sim", ""),
+    "TW-21": Entry("timewait_cost", "Several minutes?", "真的要几分钟吗", "wrong", "sim", ""),
     "TW-22": Entry("timewait_reasons", "Whom an RST concerns", "RST 影响谁", "wrong", "sim", ""),
+    "TW-23": Entry(
+        "timewait_reuse",
+        "tcp_tw_reuse: the port again after a second",
+        "tcp_tw_reuse：一秒后复用端口",
+        "simplification",
+        "sim live kernel",
+        "1 0 2 200ms",
+    ),
+    "TW-24": Entry(
+        "timewait_reuse",
+        "tcp_tw_reuse needs timestamps",
+        "tcp_tw_reuse 依赖时间戳",
+        "true",
+        "sim live kernel",
+        "none server-off both",
+    ),
+    "TW-25": Entry(
+        "timewait_reuse",
+        "What timestamps protect from, and what not",
+        "时间戳能防什么、不能防什么",
+        "simplification",
+        "sim live kernel",
+        "data rst",
+    ),
+    "TW-26": Entry(
+        "timewait_advice",
+        "Too many TIME-WAITs",
+        "超过 tcp_max_tw_buckets",
+        "sources disagree",
+        "sim live kernel",
+        "limit default",
+    ),
+    "TW-27": Entry(
+        "timewait_advice",
+        "Raising tcp_max_tw_buckets",
+        "调高 tcp_max_tw_buckets",
+        "simplification",
+        "sim live kernel",
+        "",
+    ),
+    "TW-28": Entry(
+        "timewait_reuse",
+        "tcp_tw_recycle behind a NAT",
+        "NAT 之后的 tcp_tw_recycle",
+        "true-on-older-Linux",
+        "sim",
+        "1 0",
+    ),
+    "TW-29": Entry(
+        "timewait_advice",
+        "SO_LINGER {1, 0}: no TIME-WAIT, but an RST",
+        "SO_LINGER {1, 0}：没有 TIME-WAIT，只有 RST",
+        "true",
+        "sim live kernel",
+        "",
+    ),
+    "TW-30": Entry("timewait_advice", "Let the clients close first", "让客户端先关闭", "true", "sim live kernel", ""),
+    "TW-31": Entry(
+        "timewait_advice", "One long connection or many short ones", "一个长连接还是许多短连接", "true", "sim", ""
+    ),
     "TW-32": Entry("timewait_reasons", "Why not CLOSED at once", "为何不直接进入 CLOSED", "true", "sim kernel", ""),
+    "TW-33": Entry(
+        "timewait_reuse", "What tcp_tw_reuse is by default", "tcp_tw_reuse 的默认值", "true-on-older-Linux", "sim", ""
+    ),
+    "TW-34": Entry(
+        "timewait_advice", "Long connections and many of them", "长连接与高并发", "simplification", "sim", ""
+    ),
     "KA-02": Entry(
         "keepalive",
         "Power loss with keepalive: 2 h 11 min 15 s",

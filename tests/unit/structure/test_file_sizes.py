@@ -8,6 +8,8 @@ from support.source import files, functions, name_of, tree_of
 
 MOST_LINES_PER_FILE = 600
 MOST_LINES_PER_FUNCTION = 80
+GENERATED = ("lab/index.py",)
+"""Tables that a tool writes and nobody reads from top to bottom."""
 
 
 def only_declares(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
@@ -17,7 +19,7 @@ def only_declares(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", files(), ids=name_of)
+@pytest.mark.parametrize("path", [path for path in files() if name_of(path) not in GENERATED], ids=name_of)
 def test_sizes(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= MOST_LINES_PER_FILE, f"{lines} lines: split the file by idea"
