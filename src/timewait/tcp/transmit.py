@@ -31,6 +31,7 @@ from timewait.tcp.tcb import (
     Tcb,
     stamp,
 )
+from timewait.tcp.tso import ends_packet
 from timewait.wire.packet import ACK, FIN, PSH, SYN, Buffer, Segment
 
 
@@ -56,6 +57,7 @@ def poll_transmit(t: Tcb, now: i64) -> Segment | None:
             return None
         return established_segment(t, ACK, acceptable_ack_seq(t), t.ack_why, now)
     t.more_to_come = False
+    t.tso_left = 0
     return None
 
 
@@ -91,16 +93,22 @@ def _send_new(t: Tcb, now: i64) -> Segment | None:
     flags: i64 = ACK
     with_fin = t.fin_queued and length == t.unsent_len and (window > length or length == 0)
     data: Buffer = b""
+    packet_ends = False
     if length > 0:
         if force_push(t):
             mark_push(t)
+        packet_ends = length > mss or ends_packet(t, mss, room, window)
         data, push = take(t, length)
         if push:
             flags |= PSH
     if with_fin:
         flags |= FIN
         t.fin_sent = True
-    return _transmit_new(t, data, length, flags, mss, now)
+    seg = _transmit_new(t, data, length, flags, mss, now)
+    if packet_ends:
+        # Not remembered: a retransmission leaves without it.
+        seg.flags |= PSH
+    return seg
 
 
 def _sendable(t: Tcb, mss: i64, room: i64, window: i64) -> i64:

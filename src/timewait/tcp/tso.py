@@ -1,0 +1,51 @@
+"""Where Linux's super-segments would end: PSH stands on the last segment of each (tcp_tso_segs, tcp_transmit_skb).
+
+Linux hands segments down in packets of several and marks each such packet with PSH, so
+that the receiver's driver passes it on at once. Where our segments leave one by one the
+marks stand at the same places.
+"""
+
+from timewait.base.ints import i64
+from timewait.tcp.tcb import Tcb
+
+MIN_SEGMENTS = 2
+"""tcp_min_tso_segs."""
+LARGEST = 65536
+"""sk_gso_max_size."""
+RTT_SHIFT = 9
+"""tcp_tso_rtt_log: the size halves for each 2**9 us of minimum RTT."""
+
+
+def segments_per_packet(t: Tcb, mss: i64) -> i64:
+    """About one millisecond of the pacing rate, more where the RTT is tiny, at least two (tcp_tso_autosize)."""
+    octets: i64 = LARGEST
+    if t.srtt_us:
+        ratio: i64 = 200 if t.cwnd < t.ssthresh >> 1 else 120
+        window = t.cwnd if t.cwnd > t.packets_out else t.packets_out
+        octets = mss * window * ratio * 80_000 // t.srtt_us >> 10
+        shift = t.min_rtt_us >> RTT_SHIFT
+        if 0 <= shift < 32:
+            octets += LARGEST >> shift
+        if octets > LARGEST:
+            octets = LARGEST
+    count = octets // mss
+    return count if count > MIN_SEGMENTS else MIN_SEGMENTS
+
+
+def ends_packet(t: Tcb, mss: i64, room: i64, window: i64) -> bool:
+    """Whether the segment about to leave is the last of several that Linux would hand down together."""
+    if t.tso_left == 0:
+        quota = t.cwnd >> 1
+        if quota > room:
+            quota = room
+        count = segments_per_packet(t, mss)
+        if count > quota:
+            count = quota
+        ready = t.unsent_len if t.unsent_len < window else window
+        whole = (ready + mss - 1) // mss if ready == t.unsent_len else ready // mss
+        if count > whole:
+            count = whole
+        t.tso_left = count if count > 1 else 1
+        t.tso_size = t.tso_left
+    t.tso_left -= 1
+    return t.tso_left == 0 and t.tso_size > 1
