@@ -45,10 +45,9 @@ def half_open_and_half_closed(bench: Bench) -> Verdict:
     server = bench.program("server")
     listener = bench.listen(server)
     dialog = Dialog(bench, 40000)
-    dialog._turn()
-    syn = bench.puppet.segment("S", data=b"0123456789")
+    syn = dialog.make("S", data=b"0123456789")
     syn.mss = 1460
-    bench.puppet.put(syn)
+    dialog.put(syn)
     acked = dialog.relative(dialog.answered())[1]
     dialog.send("PA", seq=1, ack=1, data=b"abcde")
     fd = bench.accept(server, listener)
@@ -60,8 +59,7 @@ def half_open_and_half_closed(bench: Bench) -> Verdict:
     late = bench.read(server, fd, 4)
     state = bench.state("server")
     dialog.iss += 5_000_000
-    dialog._turn()
-    bench.puppet.put(bench.puppet.segment("S"))
+    dialog.send("S")
     bench.run(2 * bench.lab.rtt)
     answer = bench.flags(dialog.last())
     bench.check(T("10 octets in a SYN are acknowledged with", "SYN 带 10 字节的确认号"), acked, 1)

@@ -41,10 +41,9 @@ def cookie_round_trip(bench: Bench) -> Verdict:
     server = bench.program("server")
     listener = bench.listen(server)
     dialog = Dialog(bench, 40000)
-    dialog._turn()
-    syn = bench.puppet.segment("S")
+    syn = dialog.make("S")
     syn.mss, syn.wscale, syn.sack_permitted = 1400, 7, True
-    bench.puppet.put(syn)
+    dialog.put(syn)
     answer = dialog.answered()
     held = half_open(bench)
     bench.run(3500 * MSEC)

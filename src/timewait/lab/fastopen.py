@@ -101,10 +101,9 @@ def data_in_which_packet(bench: Bench) -> Verdict:
 
 def _syn(dialog: Dialog, cookie: bytes, data: bytes = b"") -> Segment:
     """A SYN with the Fast Open option, and the SYN-ACK it gets."""
-    dialog._turn()
-    made = dialog.puppet.segment("S", data=data)
+    made = dialog.make("S", data=data)
     made.mss, made.fast_open = 1460, cookie
-    dialog.puppet.put(made)
+    dialog.put(made)
     return dialog.answered()
 
 

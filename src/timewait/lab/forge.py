@@ -94,10 +94,9 @@ class Dialog:
         """Send the SYN, timestamps offered if `ts` is set; a `seq` begins a new incarnation."""
         if seq is not None:
             self.iss = seq & 0xFFFFFFFF
-        self._turn()
-        made = self.puppet.segment("S")
+        made = self.make("S")
         made.mss = 1460
-        self._put(made)
+        self.put(made)
         return self
 
     def shake(self) -> "Dialog":
@@ -126,9 +125,19 @@ class Dialog:
 
     def send(self, flags: str, *, seq: int = 0, ack: int | None = None, data: bytes = b"") -> Segment:
         """A segment of this connection."""
+        return self.put(self.make(flags, seq=seq, ack=ack, data=data))
+
+    def make(self, flags: str, *, seq: int = 0, ack: int | None = None, data: bytes = b"") -> Segment:
+        """A segment of this connection to be changed and then handed to `put`."""
         self._turn()
-        made = self.puppet.segment(flags, seq=seq, ack=ack, data=data)
-        self._put(made)
+        return self.puppet.segment(flags, seq=seq, ack=ack, data=data)
+
+    def put(self, made: Segment) -> Segment:
+        """Send it, with timestamps if they are on."""
+        if self.ts is not None:
+            made.has_ts = True
+            made.tsval, made.tsecr = self.ts[0] & 0xFFFFFFFF, self.ts[1] & 0xFFFFFFFF
+        self.puppet.put(made)
         return made
 
     def relative(self, segment: Segment) -> tuple[int, int]:
@@ -151,9 +160,3 @@ class Dialog:
     def _turn(self) -> None:
         self.puppet.port, self.puppet.peer_port = self.sport, self.dport
         self.puppet.iss, self.puppet.irs = self.iss, self.irs
-
-    def _put(self, made: Segment) -> None:
-        if self.ts is not None:
-            made.has_ts = True
-            made.tsval, made.tsecr = self.ts[0] & 0xFFFFFFFF, self.ts[1] & 0xFFFFFFFF
-        self.puppet.put(made)

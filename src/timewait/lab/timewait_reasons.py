@@ -332,7 +332,7 @@ def old_fin(bench: Bench) -> Verdict:
     variants={"10%": T("10 % of packets lost", "丢包 10%"), "30%": T("30 % lost", "丢包 30%")},
 )
 def why_twice(bench: Bench) -> Verdict:
-    count = 120
+    count = 80
     lengths = (0, SEC, 60 * SEC)
     bad: list[int] = []
     for number, length in enumerate(lengths):
