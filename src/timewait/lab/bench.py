@@ -411,6 +411,30 @@ class Bench(Judge):
             except BlockingIOError:
                 self.until(lambda: program.poll([(fd, WRITABLE)]), "room to send", timeout)
 
+    def transfer(self, pair: Pair, data: bytes, timeout: int = 3600 * SEC) -> bytes:
+        """Let the client send all of it while the server reads: what the server has read."""
+        view = memoryview(data)
+        got = bytearray()
+        deadline = self.now + timeout
+        while len(got) < len(data):
+            if view and pair.client.poll([(pair.cfd, WRITABLE)]):
+                view = view[pair.client.send(pair.cfd, view) :]
+                continue
+            if pair.server.poll([(pair.sfd, READABLE)]):
+                part = pair.server.recv(pair.sfd, 1 << 20)
+                if not part:
+                    break
+                got += part
+                continue
+            left = max(deadline - self.now, 0)
+            writer = [(pair.cfd, WRITABLE)] if view else []
+            self.until(
+                lambda writer=writer: pair.server.poll([(pair.sfd, READABLE)]) or pair.client.poll(writer),  # type: ignore[misc]
+                f"{len(data) - len(got)} octets more",
+                left,
+            )
+        return bytes(got)
+
     def attempt(self, call: Callable[[], object]) -> str:
         """What a call comes to: 'OK', 'EOF' for b'', or the name of its errno."""
         try:

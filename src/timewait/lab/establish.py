@@ -141,7 +141,7 @@ def first_number(bench: Bench) -> Verdict:
 
 @lab(
     "EST-07",
-    title=T("SYN-ACK: ack=x+1, seq=y", "SYN-ACK：ack=x+1，seq=y"),
+    title=T("SYN-ACK: ack=x+1, seq=y", "SYN-ACK 的内容：ack=x+1，seq=y"),
     claim=T(
         "The server answers with SYN and ACK and its own number y, and is in SYN-RECEIVED.",
         "服务端回 SYN+ACK，带自己的序号 y，进入 SYN-RECEIVED。",

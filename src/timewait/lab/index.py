@@ -190,7 +190,7 @@ INDEX: Final[dict[str, Entry]] = {
         "handshake", "A SYN uses up one sequence number", "SYN 占用一个序号", "true", "sim live kernel", ""
     ),
     "EST-06": Entry("establish_data", "Data in the SYN", "SYN 携带数据", "wrong", "sim live kernel", "plain cookie"),
-    "EST-07": Entry("establish", "SYN-ACK: ack=x+1, seq=y", "SYN-ACK：ack=x+1，seq=y", "true", "sim kernel", ""),
+    "EST-07": Entry("establish", "SYN-ACK: ack=x+1, seq=y", "SYN-ACK 的内容：ack=x+1，seq=y", "true", "sim kernel", ""),
     "EST-08": Entry(
         "establish_data", "Data right behind the SYN-ACK", "SYN-ACK 之后立刻发数据", "simplification", "sim kernel", ""
     ),
@@ -336,7 +336,7 @@ INDEX: Final[dict[str, Entry]] = {
     ),
     "ISN-07": Entry("isn", "Can an ISN come again?", "ISN 会重复吗？", "simplification", "sim", ""),
     "ISN-08": Entry("isn", "Different ISNs are not enough", "ISN 不同仍不够", "true", "sim", "bare paws"),
-    "MSS-01": Entry("segmentation", "MSS = MTU - 40", "MSS = MTU - 40", "true", "sim", ""),
+    "MSS-01": Entry("segmentation", "MSS = MTU - 40", "MSS 等于 MTU - 40", "true", "sim", ""),
     "MSS-02": Entry(
         "segmentation",
         "MSS is announced, not negotiated",

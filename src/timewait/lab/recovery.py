@@ -209,8 +209,7 @@ def three_uses(bench: Bench) -> Verdict:
     link.duplicate(0.3, sender="client")
     link.reorder(0.3, sender="client")
     data = random.Random(6).randbytes(60_000)
-    bench.write(pair.client, pair.cfd, data)
-    got = bench.read(pair.server, pair.sfd, len(data), 600 * SEC)
+    got = bench.transfer(pair, data)
     numbers = [
         bench.relative_seq(Sent(entry.time, "client", entry.packet))
         for entry in bench.record

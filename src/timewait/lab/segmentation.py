@@ -26,7 +26,7 @@ def _set_mtu(bench: Bench, mtu: int) -> None:
 
 @lab(
     "MSS-01",
-    title=T("MSS = MTU - 40", "MSS = MTU - 40"),
+    title=T("MSS = MTU - 40", "MSS 等于 MTU - 40"),
     claim=T(
         "MTU 1500 on Ethernet; MSS = MTU - IP header - TCP header.", "以太网 MTU 1500；MSS = MTU - IP 首部 - TCP 首部。"
     ),
@@ -98,8 +98,7 @@ def _transfer(bench: Bench, amount: int) -> tuple[int, int]:
     """Send a stream from client to server: octets resent, octets lost on the link."""
     pair = bench.open()
     bench.link.lossy(0.05, sender="client")
-    bench.write(pair.client, pair.cfd, b"x" * amount)
-    got = len(bench.read(pair.server, pair.sfd, amount, 3600 * SEC))
+    got = len(bench.transfer(pair, b"x" * amount))
     bench.check(T("octets that arrive", "到达的字节"), got, amount)
     wired = 0
     for entry in bench.record:

@@ -77,10 +77,9 @@ def ports_find_programs(bench: Bench) -> Verdict:
 )
 def whole_stream(bench: Bench) -> Verdict:
     pair = bench.open()
-    data = random.Random(13).randbytes(40_000)
+    data = random.Random(13).randbytes(100_000)
     spoil(bench.link)
-    bench.write(pair.client, pair.cfd, data)
-    got = bench.read(pair.server, pair.sfd, len(data), 3600 * SEC)
+    got = bench.transfer(pair, data)
     bench.check(T("octets that arrive", "到达的字节"), len(got), len(data))
     bench.check(T("equal to what was sent", "与发送的相同"), got == data, True)
     sent = sum(int(segment(entry).length) for entry in bench.sent("client"))

@@ -163,8 +163,7 @@ def narrow_link(bench: Bench) -> Verdict:
     mark = bench.now
     pair = bench.open()
     amount = 200_000
-    bench.write(pair.client, pair.cfd, b"x" * amount)
-    got = len(bench.read(pair.server, pair.sfd, amount, 600 * SEC))
+    got = len(bench.transfer(pair, b"x" * amount))
     took = bench.now - mark
     rate = got * 10 * SEC // took // 10_000
     again = sum(int(segment(entry).length) for entry in bench.sent("client", payload=True, after=mark)) - amount
