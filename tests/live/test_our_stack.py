@@ -4,8 +4,8 @@ import asyncio
 import socket
 
 import pytest
-from timewait.host.host import Host, Interface
 
+from timewait.host.host import Host, Interface
 from timewait.world.driver import AsyncSocket, Driver, LoopClock
 from timewait.world.netns import Namespace
 from timewait.world.tun import Tun

@@ -81,7 +81,7 @@ class Directory:
             if not found.is_relative_to(self.root):
                 return None
             if not found.is_dir():
-                return self._file(found)
+                return None if path.endswith("/") else self._file(found)
             if not path.endswith("/"):
                 return quote("/" + path.strip("/") + "/")
             index = found / "index.html"
@@ -220,7 +220,9 @@ class Server:
                         raise HttpError("a request body is not wanted", 417)
                     await discard(reader, length, MAX_REQUEST_BODY)
                 _check(about.method, version, "host" in head.fields)
-                keep = head.keeps_alive(version)
+                # Two lengths: a proxy in between may have believed the other one (RFC 9112 6.3).
+                ambiguous = "content-length" in head.fields and "transfer-encoding" in head.fields
+                keep = head.keeps_alive(version) and not ambiguous
                 await self._answer(reader.sock, about, keep)
                 return keep
             except HttpError as error:

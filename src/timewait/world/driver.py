@@ -262,14 +262,19 @@ class AsyncSocket(Watcher):
             except BlockingIOError:
                 await self._until(EPOLLIN)
 
+    async def send(self, data: Buffer) -> int:
+        """Hand over as much of data as there is room for, waiting for the first octet; how many that were."""
+        while True:
+            try:
+                return self.process.send(self.fd, data)
+            except BlockingIOError:
+                await self._until(EPOLLOUT)
+
     async def sendall(self, data: Buffer) -> None:
         """Hand over all of data, waiting for room; acknowledged it need not be yet."""
         view = memoryview(data)
         while view:
-            try:
-                view = view[self.process.send(self.fd, view) :]
-            except BlockingIOError:
-                await self._until(EPOLLOUT)
+            view = view[await self.send(view) :]
 
     def shutdown(self, how: int = socket.SHUT_WR) -> None:
         """No more data from us (SHUT_WR), or to us."""
