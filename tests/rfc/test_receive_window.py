@@ -47,3 +47,28 @@ def test_older_kernels_count_a_fixed_share_so_that_the_window_cannot_grow_unread
     (delay, window), *_ = answers_to_two_segments("linux-5.15")
     assert delay >= 50
     assert window < 512
+
+
+def test_a_taken_over_time_wait_reckons_with_timestamps_in_its_first_window():
+    # Measured on Linux 6.18 with tcp_tw_reuse=1: 64240 = 44 x 1460 at first, 65160 = 45 x 1448 when a port is reused.
+    world = World(seed=1)
+    sysctl = {"net.ipv4.tcp_tw_reuse": 1, "net.ipv4.ip_local_port_range": "40000 40000"}
+    a = world.host("client", "10.0.0.1/24", sysctl=sysctl)
+    b = world.host("server", "10.0.0.2/24")
+    world.link(a, b, delay=10 * MSEC)
+    client, server = a.process("client"), b.process("server")
+    listener = server.socket(2, 1)
+    server.bind(listener, ("10.0.0.2", 80))
+    server.listen(listener, 5)
+    for _ in range(2):
+        fd = client.socket(2, 1)
+        with pytest.raises(BlockingIOError):
+            client.connect(fd, ("10.0.0.2", 80))
+        world.run(SEC)
+        peer, _ = server.accept(listener)
+        client.close(fd)
+        world.run(100 * MSEC)
+        server.close(peer)
+        world.run(2 * SEC)
+    windows = [int(entry.packet.window) for entry in world.record.select(Match("sent", host="client", flags="S"))]
+    assert windows == [64240, 65160]

@@ -15,7 +15,7 @@ from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.keepalive import fin_timeout
 from timewait.tcp.reasons import Why
 from timewait.tcp.reassembly import read, read_views
-from timewait.tcp.segments import update_mss
+from timewait.tcp.segments import TS_OPTION_LENGTH, update_mss
 from timewait.tcp.send import append, mark_push, room, writable
 from timewait.tcp.states import (
     CLOSE_WAIT,
@@ -59,8 +59,12 @@ def open_active(t: Tcb, now: i64, isn: i64 = NO_ISN, fast: bytes = b"") -> None:
     t.pushed_seq = t.snd_nxt
     t.advmss = advertised_mss(t)
     t.announced_mss = t.advmss
+    mss: i64 = t.advmss
+    if t.ts_recent_stamp and net.sysctl.tcp_timestamps:
+        # A TIME-WAIT is taken over, so the peer is known to send timestamps (tcp_connect_init).
+        mss -= TS_OPTION_LENGTH
     t.rcv_wnd, t.window_clamp, t.rcv_wscale = initial_window(
-        net.sysctl, full_space(t), t.advmss, net.sysctl.tcp_window_scaling != 0
+        net.sysctl, full_space(t), mss, net.sysctl.tcp_window_scaling != 0
     )
     t.rcv_ssthresh = t.rcv_wnd
     t.rcv_nxt = 0
