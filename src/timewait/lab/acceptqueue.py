@@ -19,6 +19,7 @@ def _fill(bench: Bench, count: int, port: int = 80) -> None:
     for _ in range(count):
         bench.connect(client, port=port)
         bench.run(2 * bench.lab.rtt)
+    bench.run(3 * bench.lab.rtt)
 
 
 @lab(

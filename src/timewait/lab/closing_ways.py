@@ -103,7 +103,7 @@ def close_wait_lasts(bench: Bench) -> Verdict:
     pair = bench.open()
     pair.client.shutdown(pair.cfd, socket.SHUT_WR)
     bench.read_end(pair.server, pair.sfd)
-    idle = 100 * SEC if bench.on == "sim" else 2 * SEC
+    idle = 2 * SEC if bench.hurried else 100 * SEC
     bench.run(idle)
     state, fins = bench.state("server"), len(bench.sent("server", flags="FA"))
     if bench.variant == "exit":

@@ -204,7 +204,7 @@ def ports_run_out(bench: Bench) -> Verdict:
 )
 def server_ports(bench: Bench) -> Verdict:
     visits = Visits(bench, "server")
-    count = 100 if bench.on == "sim" else 20
+    count = 20 if bench.hurried else 100
     came = [visits.one() for _ in range(count)]
     bench.run(100 * MSEC)
     views = bench.sockets("server", State.TIME_WAIT)
