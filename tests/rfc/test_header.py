@@ -3,8 +3,8 @@
 import socket
 
 import pytest
-from support.peer import HOST, ISS, Peer, both
 
+from support.peer import ISS, Peer, both
 from timewait.wire.address import pack
 from timewait.wire.serialize import serialize
 
@@ -170,7 +170,7 @@ def test_a_syn_ack_offers_what_the_syn_offered(peers):
     for number, (expected, offer) in enumerate(offers.items()):
         (syn_ack,) = peer.new_flow(41000 + number).inject("S", mss=1460, **offer)
         assert syn_ack.options == expected
-        # 65535 rounded down to whole segments: of 1448 octets with timestamps, of 1460 without (tcp_select_initial_window)
+        # Half of the buffer in whole segments: of 1448 octets with timestamps, of 1460 without.
         assert syn_ack.window == (65160 if "ts" in offer else 64240)
         if "ts" in offer:
             assert syn_ack.segment.tsecr == 100

@@ -178,14 +178,14 @@ def check_request(net: Net, req: Request, seg: Segment, defer_accept: i64, now: 
     end = (seg.seq + seg.seq_len) & 0xFFFFFFFF
     rcv_nxt = (req.irs + 1) & 0xFFFFFFFF
     flags = seg.flags & (SYN | ACK | RST)
-    old_ts = req.ts_ok and seg.has_ts and req.ts_recent != 0 and seq_diff(req.ts_recent, seg.tsval) > 0
-    paws_reject = old_ts and not flags & RST
+    paws_reject = req.ts_ok and seg.has_ts and req.ts_recent != 0 and seq_diff(req.ts_recent, seg.tsval) > 0
     if seg.seq == req.irs and flags == SYN and not paws_reject:
         _dropped(net, seg, Drop.REQUEST_DUP_SYN, now)
         return REQ_DROP if _limit_answer(net, req, now) else REQ_SYN_ACK
-    if flags & ACK and seg.ack != (req.iss + 1) & 0xFFFFFFFF:
+    if flags & ACK and not flags & RST and seg.ack != (req.iss + 1) & 0xFFFFFFFF:
         return REQ_BAD_ACK
-    if seg.has_ts and req.ts_ok and seg.tsecr and not seq_between(req.first_tsval, seg.tsecr, req.last_tsval):
+    echoes = seg.has_ts and req.ts_ok and seg.tsecr != 0 and not paws_reject
+    if echoes and not seq_between(req.first_tsval, seg.tsecr, req.last_tsval):
         net.counters.TcpExtTSEcrRejected += 1
         _dropped(net, seg, Drop.REQUEST_BAD_TSECR, now)
         return REQ_DROP if flags & RST or _oow_limited(net, req, seg, now) else REQ_ACK
@@ -199,8 +199,12 @@ def check_request(net: Net, req: Request, seg: Segment, defer_accept: i64, now: 
     if seg.seq == req.irs:
         flags &= ~SYN
     if flags & RST:
-        _dropped(net, seg, Drop.REQUEST_RST, now)
-        return REQ_REMOVE
+        # RFC 5961 3.2 counts here too, and the acknowledgment does not (quirks.md: RST-2).
+        if seg.seq == rcv_nxt:
+            _dropped(net, seg, Drop.REQUEST_RST, now)
+            return REQ_REMOVE
+        _dropped(net, seg, Drop.RST_CHALLENGED, now)
+        return REQ_DROP if _challenge_limited(net, req, now) else REQ_ACK
     if flags & SYN:
         _dropped(net, seg, Drop.REQUEST_SYN_IN_WINDOW, now)
         return REQ_RESET
@@ -233,9 +237,24 @@ def _oow_limited(net: Net, req: Request, seg: Segment, now: i64) -> bool:
 
 
 def _limit_answer(net: Net, req: Request, now: i64) -> bool:
+    if _answered_lately(net, req, now):
+        net.counters.TcpExtTCPACKSkippedSynRecv += 1
+        return True
+    return False
+
+
+def _challenge_limited(net: Net, req: Request, now: i64) -> bool:
+    if _answered_lately(net, req, now):
+        net.counters.TcpExtTCPACKSkippedChallenge += 1
+        return True
+    net.counters.TcpExtTCPChallengeACK += 1
+    return False
+
+
+def _answered_lately(net: Net, req: Request, now: i64) -> bool:
+    """Whether the last answer is less than tcp_invalid_ratelimit ago; if not, this one is remembered."""
     interval: i64 = net.sysctl.tcp_invalid_ratelimit * MSEC
     if req.last_oow_ack and now - req.last_oow_ack < interval:
-        net.counters.TcpExtTCPACKSkippedSynRecv += 1
         return True
     req.last_oow_ack = stamp(now)
     return False
