@@ -22,6 +22,7 @@ from timewait.tcp.cookies import wants_cookie_check
 from timewait.tcp.isn import NO_ISN
 from timewait.tcp.pmtu import mtu_reduced
 from timewait.tcp.reasons import Drop, Why
+from timewait.tcp.rto import revert_backoff
 from timewait.tcp.states import SYN_RCVD, TIME_WAIT, Cause, State
 from timewait.tcp.tcb import KIND_REQUEST, KIND_TCB, KIND_TIME_WAIT, Endpoint, Tcb
 from timewait.tcp.timers import next_timeout, on_timeout
@@ -36,6 +37,7 @@ from timewait.tcp.timewait import (
     takeover_isn,
     time_wait_ack,
 )
+from timewait.wire.icmp import UNREACHABLE, V6_UNREACHABLE
 from timewait.wire.packet import ACK, FIN, RST, SYN, Segment, make_flow
 
 
@@ -175,8 +177,11 @@ class TcpLayer(TcpTables):
         if found is None:
             return False
         if isinstance(found, Request):
-            if seq != found.iss or reported.errno == errno.EMSGSIZE:
+            if seq != found.iss:
+                self.net.counters.TcpExtOutOfWindowIcmps += 1
                 return False
+            if not _ends_request(reported):
+                return True
             self.net.counters.TcpExtListenDrops += 1
             forget_request(self, found, Cause.ICMP_ERROR, now)
             return True
@@ -188,8 +193,14 @@ class TcpLayer(TcpTables):
         if reported.errno == errno.EMSGSIZE:
             if self.net.sysctl.ip_no_pmtu_disc == 0:
                 self.machine.routes.learn_mtu(found.raddr, reported.mtu, now)
-                mtu_reduced(found, self.machine.routes.mtu(found.raddr, now))
+                mtu = self.machine.routes.mtu(found.raddr, now)
+                if reported.mtu < mtu:
+                    # Narrower than we are ready to believe: remembered in case the connection fails.
+                    found.err_soft = errno.EMSGSIZE
+                mtu_reduced(found, mtu)
         else:
+            if _is_disruption(reported):
+                revert_backoff(found, seq, now)
             icmp_error(found, reported.errno, now)
         self.after(found, now)
         return True
@@ -240,6 +251,22 @@ class TcpLayer(TcpTables):
         self.net.counters.TcpExtTW += 1
         cause = Cause.TIME_WAIT_TIMEOUT if tw.substate is TIME_WAIT else Cause.FIN_WAIT_2_TIMEOUT
         self.forget_time_wait(tw, cause, now)
+
+
+def _ends_request(reported: Reported) -> bool:
+    """Whether an error ends a half-open connection: the peer is out of reach, not merely unwilling (tcp_v4_err)."""
+    message = reported.message
+    if len(message.src) == 16:
+        return reported.fatal
+    return message.type != UNREACHABLE or message.code < 2
+
+
+def _is_disruption(reported: Reported) -> bool:
+    """Net or host unreachable: what RFC 6069 takes for a loss of connectivity."""
+    message = reported.message
+    if len(message.src) == 16:
+        return message.type == V6_UNREACHABLE and message.code == 0
+    return message.type == UNREACHABLE and message.code < 2
 
 
 def _score(listener: Listener, dst: bytes) -> i64:

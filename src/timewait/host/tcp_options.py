@@ -4,7 +4,7 @@ import errno
 import struct
 
 from timewait.base.errors import UsageError, os_error
-from timewait.base.instant import MSEC, NEVER, SEC
+from timewait.base.instant import MSEC, SEC
 from timewait.base.ints import i64
 from timewait.base.native import mypyc_attr
 from timewait.host.sockopt import (
@@ -35,11 +35,11 @@ from timewait.host.sockopt import (
 from timewait.tcp.cc import congestion_control
 from timewait.tcp.delack import ack_now, enter_pingpong_mode, schedule_ack
 from timewait.tcp.info import pack_info
-from timewait.tcp.keepalive import keepalive_idle
+from timewait.tcp.keepalive import idle_since
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Why
 from timewait.tcp.segments import current_mss
-from timewait.tcp.states import SYN_SENT
+from timewait.tcp.states import CLOSED, SYN_SENT
 from timewait.tcp.tcb import ACK_SCHED, NAGLE_CORK, NAGLE_OFF, Tcb
 
 
@@ -236,8 +236,10 @@ class TcpOptions:
         self.keep_idle = number * SEC
         if t is not None:
             t.keep_idle = self.keep_idle
-            if t.keepalive and t.keepalive_at < NEVER:
-                t.keepalive_at = now + keepalive_idle(t)
+            if t.keepalive and t.state is not CLOSED:
+                # What has been idle already counts (tcp_sock_set_keepidle_locked).
+                idle = now - idle_since(t)
+                t.keepalive_at = now + (self.keep_idle - idle if idle < self.keep_idle else 0)
 
     def get(self, level: int, name: int, t: Tcb | None, net: Net, now: i64) -> int | bytes:
         """getsockopt() for the same levels."""

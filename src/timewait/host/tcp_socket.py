@@ -43,6 +43,7 @@ from timewait.tcp.reasons import Why
 from timewait.tcp.send import queued, room
 from timewait.tcp.states import CLOSED, ESTABLISHED, LISTEN, SYN_RCVD, SYN_SENT, Cause
 from timewait.tcp.tcb import RCV_SHUTDOWN, Tcb
+from timewait.tcp.urgent import receive_urgent, waiting
 from timewait.wire.packet import Buffer
 
 MIN_SNDBUF = 4608
@@ -251,7 +252,7 @@ class TcpSocket(ConnectionOwner):
         if t is None:
             raise os_error(errno.ENOTCONN)
         if flags & MSG_OOB:
-            return self._recv_urgent(t)
+            return receive_urgent(t, bool(flags & MSG_PEEK))
         now = self.layer.machine.now()
         data = calls.receive(t, size, bool(flags & MSG_PEEK), now)
         if t.ack_pending & 16:
@@ -268,13 +269,6 @@ class TcpSocket(ConnectionOwner):
         if t.ack_pending & 16:
             self.layer.after(t, now)
         return views
-
-    def _recv_urgent(self, t: Tcb) -> bytes:
-        if t.urg_inline or t.urg_data < 0:
-            raise os_error(errno.EINVAL)
-        octet = bytes((t.urg_data,))
-        t.urg_data = -1
-        return octet
 
     def sendto(self, data: Buffer, flags: int, addr: bytes, port: int) -> int:
         """As send: Linux ignores the address on a connected stream socket. With MSG_FASTOPEN: connect and send."""
@@ -313,11 +307,11 @@ class TcpSocket(ConnectionOwner):
         if how != 1:
             t.shutdown_mask |= RCV_SHUTDOWN
             t.wake |= EPOLLIN
-        if how != 0:
-            if t.state is SYN_SENT:
-                calls.abort(t, Why.RST_ABORT, now)
-            else:
-                calls.shutdown_send(t, now)
+        if t.state is SYN_SENT:
+            # Linux gives the attempt up, whichever side was meant (inet_shutdown).
+            calls.abort(t, Why.RST_ABORT, now)
+        elif how != 0:
+            calls.shutdown_send(t, now)
         self.layer.after(t, now)
 
     def disconnect(self) -> None:
@@ -403,7 +397,7 @@ class TcpSocket(ConnectionOwner):
     def inq(self) -> int:
         if self.listener is not None:
             raise os_error(errno.EINVAL)
-        return 0 if self.tcb is None else int(self.tcb.rcv_queued)
+        return 0 if self.tcb is None else int(waiting(self.tcb))
 
     def outq(self) -> int:
         return 0 if self.tcb is None else int(queued(self.tcb))

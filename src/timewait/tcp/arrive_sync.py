@@ -13,11 +13,11 @@ from timewait.base.seq import seq_diff, seq_geq, seq_gt, seq_lt
 from timewait.tcp.ack import ACK_OK, ACK_TOO_OLD, ack_drop_reason, process_ack
 from timewait.tcp.delack import ack_now, check_ack, enter_pingpong_mode, schedule_ack
 from timewait.tcp.established import establish
-from timewait.tcp.fate import become_time_wait, fail, finish
+from timewait.tcp.fate import become_time_wait, fail, finish, reply_reset
 from timewait.tcp.keepalive import fin_timeout
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.reassembly import accept_data, forget_islands, note_old_segment, repeated_syn
-from timewait.tcp.segments import established_segment, reset_for
+from timewait.tcp.segments import established_segment
 from timewait.tcp.states import (
     CLOSE_WAIT,
     CLOSED,
@@ -37,11 +37,11 @@ from timewait.tcp.tcb import (
     SEND_SHUTDOWN,
     WAKE_IN,
     WAKE_OUT,
-    WAKE_PRI,
     WAKE_RDHUP,
     Tcb,
     stamp,
 )
+from timewait.tcp.urgent import check_urgent
 from timewait.wire.packet import ACK, FIN, RST, SYN, URG, Segment
 
 PAWS_IDLE: Final = 24 * 24 * 3600 * SEC
@@ -50,6 +50,10 @@ PAWS_IDLE: Final = 24 * 24 * 3600 * SEC
 
 def arrive_synchronized(t: Tcb, seg: Segment, now: i64) -> None:
     """A segment for a connection beyond SYN-SENT."""
+    if not seg.flags & (ACK | RST | SYN):
+        # Linux looks for this before the sequence number: such a segment is never answered.
+        t.dropped(seg, Drop.NO_ACK, now)
+        return
     if t.ts_ok and seg.has_ts and not _check_paws(t, seg, now):
         return
     if not _check_sequence(t, seg, now):
@@ -60,15 +64,12 @@ def arrive_synchronized(t: Tcb, seg: Segment, now: i64) -> None:
     if seg.flags & SYN and not _is_syn_ack_of_simultaneous_open(t, seg):
         _challenge(t, seg, Drop.SYN_CHALLENGED, now)
         return
-    if not seg.flags & ACK:
-        t.dropped(seg, Drop.NO_ACK, now)
-        return
     if seg.has_ts and t.ts_ok:
         _take_timestamp(t, seg, now)
     if not _check_ack(t, seg, now):
         return
-    if seg.flags & URG:
-        _check_urgent(t, seg, now)
+    if seg.flags & URG or t.urg_valid:
+        check_urgent(t, seg)
     if seg.length or seg.flags & FIN:
         _check_text(t, seg, now)
     elif seg.flags & SYN:
@@ -99,7 +100,9 @@ def _check_paws(t: Tcb, seg: Segment, now: i64) -> bool:
         return False
     t.net.counters.TcpExtPAWSEstab += 1
     t.dropped(seg, Drop.PAWS, now)
-    if not _rate_limited(t, seg, now):
+    if _rate_limited(t, seg, now):
+        t.net.counters.TcpExtTCPACKSkippedPAWS += 1
+    else:
         _send_dup_ack(t, seg, Why.PAWS_ACK)
     return False
 
@@ -138,7 +141,9 @@ def _check_sequence(t: Tcb, seg: Segment, now: i64) -> bool:
     if not seq_lt(end, t.rcv_wup):
         t.net.counters.TcpExtBeyondWindow += 1
     t.dropped(seg, Drop.OUT_OF_WINDOW, now)
-    if not _rate_limited(t, seg, now):
+    if _rate_limited(t, seg, now):
+        t.net.counters.TcpExtTCPACKSkippedSeq += 1
+    else:
         _send_dup_ack(t, seg, Why.DUP_SEGMENT_ACK)
     return False
 
@@ -194,7 +199,6 @@ def _at_island_edge(t: Tcb, seg: Segment) -> bool:
 
 def _reset(t: Tcb, seg: Segment, now: i64) -> None:
     """The peer aborted (tcp_reset): the program sees ECONNRESET, or EPIPE once the peer had finished sending."""
-    t.net.counters.TcpEstabResets += 1
     number = errno.ECONNRESET
     if t.state is CLOSE_WAIT:
         number = errno.EPIPE
@@ -222,6 +226,8 @@ def _challenge(t: Tcb, seg: Segment, drop: Drop, now: i64) -> None:
     t.dropped(seg, drop, now)
     counters = t.net.counters
     if drop is Drop.SYN_CHALLENGED:
+        if t.state is ESTABLISHED:
+            counters.TcpInErrs += 1
         counters.TcpExtTCPSYNChallenge += 1
     send_challenge_ack(t, now)
 
@@ -276,7 +282,7 @@ def _check_ack(t: Tcb, seg: Segment, now: i64) -> bool:
     if verdict != ACK_OK:
         if state is SYN_RCVD:
             t.dropped(seg, Drop.REQUEST_BAD_ACK, now)
-            t.emit(reset_for(seg, Why.RST_BAD_ACK))
+            reply_reset(t, seg, Why.RST_BAD_ACK)
             return False
         if verdict < 0:
             t.dropped(seg, ack_drop_reason(verdict), now)
@@ -308,8 +314,9 @@ def _fin_wait_1_acked(t: Tcb, seg: Segment, now: i64) -> bool:
         return True
     end = (seg.seq + seg.length) & 0xFFFFFFFF
     if t.linger2 < 0:
-        finish(t, Cause.FIN_WAIT_2_TIMEOUT, now)
         t.net.counters.TcpExtTCPAbortOnData += 1
+        reply_reset(t, seg, Why.RST_FIN_WAIT_2)
+        finish(t, Cause.FIN_WAIT_2_TIMEOUT, now)
         return False
     if seg.seq_len and seq_gt(end, t.rcv_nxt):
         _data_after_close(t, seg, now)
@@ -330,29 +337,8 @@ def _data_after_close(t: Tcb, seg: Segment, now: i64) -> None:
     """RFC 1122 4.2.2.13: data that no program will read is answered with RST."""
     t.net.counters.TcpExtTCPAbortOnData += 1
     t.dropped(seg, Drop.AFTER_CLOSE, now)
-    reply = reset_for(seg, Why.RST_AFTER_CLOSE)
-    t.net.counters.TcpOutRsts += 1
-    t.emit(reply)
+    reply_reset(t, seg, Why.RST_AFTER_CLOSE)
     fail(t, errno.ECONNRESET, Cause.DATA_AFTER_CLOSE, now)
-
-
-# Sixth check: URG (RFC 6093)
-
-
-def _check_urgent(t: Tcb, seg: Segment, now: i64) -> None:
-    """Remember where the urgent octet stands; by BSD's and Linux's reading it is the one before the pointer."""
-    pointer: i64 = seg.urgent
-    if pointer and not t.net.sysctl.tcp_stdurg:
-        pointer -= 1
-    position = (seg.seq + pointer) & 0xFFFFFFFF
-    if seq_lt(position, t.copied_seq) or seq_lt(position, t.rcv_nxt):
-        return
-    if t.urg_valid and not seq_gt(position, t.urg_seq):
-        return
-    t.urg_seq = position
-    t.urg_valid = True
-    t.urg_data = -1
-    t.wake |= WAKE_PRI
 
 
 # Seventh check: segment text
@@ -365,7 +351,7 @@ def _check_text(t: Tcb, seg: Segment, now: i64) -> None:
         if seq_geq(seg.seq, t.rcv_nxt):
             t.dropped(seg, Drop.AFTER_FIN, now)
             return
-    elif t.shutdown_mask & RCV_SHUTDOWN and (state is FIN_WAIT_1 or state is FIN_WAIT_2):
+    if t.shutdown_mask & RCV_SHUTDOWN and state is not ESTABLISHED and state is not SYN_RCVD:
         end = (seg.seq + seg.length) & 0xFFFFFFFF
         if seg.seq_len and seq_gt(end, t.rcv_nxt):
             _data_after_close(t, seg, now)
@@ -385,7 +371,6 @@ def _fin_received(t: Tcb, now: i64) -> None:
     schedule_ack(t)
     t.rcv_fin = True
     t.shutdown_mask |= RCV_SHUTDOWN
-    forget_islands(t)
     t.wake |= WAKE_IN | WAKE_RDHUP
     state = t.state
     if state is ESTABLISHED or state is SYN_RCVD:
@@ -398,6 +383,7 @@ def _fin_received(t: Tcb, now: i64) -> None:
     elif state is FIN_WAIT_2:
         t.emit(established_segment(t, ACK, t.snd_nxt, Why.FIN_ACK, now))
         become_time_wait(t, TIME_WAIT, t.net.profile.timewait_len, Cause.RCV_FIN, now)
+    forget_islands(t)
 
 
 def icmp_error(t: Tcb, number: i64, now: i64) -> None:

@@ -11,10 +11,10 @@ from timewait.tcp.arm import arm
 from timewait.tcp.delack import ack_now, enter_quickack_mode, in_pingpong_mode
 from timewait.tcp.established import ready_to_transfer, syn_ack_covers, take_options
 from timewait.tcp.fastopen import syn_ack_arrived
-from timewait.tcp.fate import fail
+from timewait.tcp.fate import fail, reply_reset
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.rtt import set_rto
-from timewait.tcp.segments import reset_for, syn_segment, update_mss
+from timewait.tcp.segments import syn_segment, update_mss
 from timewait.tcp.states import ESTABLISHED, SYN_RCVD, Cause
 from timewait.tcp.tcb import ACK_SCHED, ACK_TIMER, DELACK_MAX, TIMER_RTO, WAKE_OUT, Tcb
 from timewait.wire.packet import ACK, FIN, RST, SYN, Segment
@@ -55,8 +55,7 @@ def _refuse(t: Tcb, seg: Segment, drop: Drop, now: i64) -> None:
     t.dropped(seg, drop, now)
     if seg.flags & RST:
         return
-    t.emit(reset_for(seg, Why.RST_BAD_ACK))
-    t.net.counters.TcpOutRsts += 1
+    reply_reset(t, seg, Why.RST_BAD_ACK)
     if t.retransmits == 0:
         arm(t, TIMER_RTO, SOON, now)
 

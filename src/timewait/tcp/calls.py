@@ -10,7 +10,7 @@ from timewait.base.errors import os_error
 from timewait.base.ints import i64
 from timewait.tcp.delack import program_read
 from timewait.tcp.fastopen import attach_data
-from timewait.tcp.fate import become_time_wait, drop_unsent, finish, send_reset
+from timewait.tcp.fate import become_time_wait, drop_unsent, finish, queue_fin, send_reset
 from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.keepalive import fin_timeout
 from timewait.tcp.reasons import Why
@@ -42,6 +42,7 @@ from timewait.tcp.tcb import (
     Tcb,
 )
 from timewait.tcp.transmit import start_syn
+from timewait.tcp.urgent import read_to_mark, readable
 from timewait.tcp.window import full_space, initial_window, tune_buffer
 from timewait.wire.packet import Buffer
 
@@ -134,17 +135,21 @@ def receive(t: Tcb, size: i64, peek: bool, now: i64) -> bytes:
     none of them; ENOTCONN on a connection that never was.
     """
     if t.rcv_queued > 0:
-        data = read(t, size, peek)
+        data = read_to_mark(t, size, peek) if t.urg_valid else read(t, size, peek)
         if not peek:
             tune_buffer(t, now)
             program_read(t, len(data))
-        return data
+        if data or size == 0:
+            return data
     _nothing_to_read(t)
     return b""
 
 
 def receive_views(t: Tcb, now: i64) -> list[Buffer]:
     """Everything that waits, without copying; an empty list is the end of the stream. Errors as `receive`."""
+    if t.urg_valid:
+        data = receive(t, t.rcv_queued, False, now)
+        return [data] if data else []
     if t.rcv_queued > 0:
         count = t.rcv_queued
         views = read_views(t)
@@ -156,10 +161,16 @@ def receive_views(t: Tcb, now: i64) -> list[Buffer]:
 
 
 def _nothing_to_read(t: Tcb) -> None:
-    """Return for EOF, raise for everything else (the order of tcp_recvmsg)."""
+    """Return for EOF, raise for everything else (the order of tcp_recvmsg).
+
+    Behind the peer's FIN a read gives the end of the stream, even if a RST came later
+    (quirks.md: TW-06).
+    """
+    if t.rcv_fin:
+        return
     if t.err:
         raise take_error(t)
-    if t.shutdown_mask & RCV_SHUTDOWN or t.rcv_fin:
+    if t.shutdown_mask & RCV_SHUTDOWN:
         return
     if t.state is CLOSED or t.state is LISTEN:
         raise os_error(errno.ENOTCONN)
@@ -175,23 +186,11 @@ def take_error(t: Tcb) -> OSError:
 
 def shutdown_send(t: Tcb, now: i64) -> None:
     """CLOSE of the sending side: FIN behind everything queued (RFC 9293 3.10.4, tcp_shutdown)."""
-    if t.state is ESTABLISHED or t.state is CLOSE_WAIT or t.state is SYN_RCVD:
-        t.shutdown_mask |= SEND_SHUTDOWN
-        _send_fin(t, Cause.SHUTDOWN_CALL, now)
+    if t.state is ESTABLISHED or t.state is CLOSE_WAIT:
+        queue_fin(t, Cause.SHUTDOWN_CALL, now)
+    # In SYN-RECEIVED the FIN waits for the third packet: see `establish`.
     t.shutdown_mask |= SEND_SHUTDOWN
     t.wake |= WAKE_OUT
-
-
-def _send_fin(t: Tcb, cause: Cause, now: i64) -> None:
-    """Queue our FIN and move on: FIN-WAIT-1 or LAST-ACK."""
-    if t.fin_queued:
-        return
-    t.fin_queued = True
-    t.write_seq = (t.write_seq + 1) & 0xFFFFFFFF
-    if t.state is CLOSE_WAIT:
-        t.move(LAST_ACK, cause, now)
-    elif t.state is ESTABLISHED or (t.state is SYN_RCVD and t.fast_open):
-        t.move(FIN_WAIT_1, cause, now)
 
 
 def close(t: Tcb, linger: i64, now: i64) -> None:
@@ -222,10 +221,14 @@ def close(t: Tcb, linger: i64, now: i64) -> None:
         finish(t, Cause.CLOSE_CALL, now)
         return
     if state is ESTABLISHED or state is CLOSE_WAIT or state is SYN_RCVD:
-        _send_fin(t, Cause.CLOSE_CALL, now)
+        queue_fin(t, Cause.CLOSE_CALL, now)
     t.orphan = True
     if t.state is FIN_WAIT_2:
         _orphan_in_fin_wait_2(t, now)
+    if not t.done and t.net.orphans >= t.net.sysctl.tcp_max_orphans:
+        counters.TcpExtTCPAbortOnMemory += 1
+        send_reset(t, Why.RST_NO_MEMORY, now)
+        finish(t, Cause.ABORT, now)
 
 
 def _orphan_in_fin_wait_2(t: Tcb, now: i64) -> None:
@@ -266,7 +269,7 @@ def poll_mask(t: Tcb) -> i64:
     if t.shutdown_mask & RCV_SHUTDOWN:
         mask |= WAKE_IN | WAKE_RDHUP
     if t.state is not SYN_SENT and (t.state is not SYN_RCVD or t.fast_open):
-        if t.rcv_queued > 0:
+        if readable(t):
             mask |= WAKE_IN
         if t.shutdown_mask & SEND_SHUTDOWN or t.state is CLOSED or writable(t):
             mask |= WAKE_OUT

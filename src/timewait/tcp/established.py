@@ -4,6 +4,7 @@ from timewait.base.ints import i64
 from timewait.base.seq import seq_leq
 from timewait.tcp.ack import grow_send_buffer
 from timewait.tcp.cc import congestion_control
+from timewait.tcp.fate import queue_fin
 from timewait.tcp.keepalive import keepalive_idle
 from timewait.tcp.rtt import rtt_sample, set_rto
 from timewait.tcp.segments import TS_OPTION_LENGTH, update_mss
@@ -72,8 +73,10 @@ def establish(t: Tcb, seg: Segment, now: i64) -> None:
     if not t.fast_open:
         ready_to_transfer(t, now)
     t.wake |= WAKE_OUT
-    if t.shutdown_mask & SEND_SHUTDOWN and t.fin_queued:
+    if t.fin_queued:
         t.move(FIN_WAIT_1, Cause.CLOSE_CALL, now)
+    elif t.shutdown_mask & SEND_SHUTDOWN:
+        queue_fin(t, Cause.SHUTDOWN_CALL, now)
 
 
 def syn_ack_covers(t: Tcb, seg: Segment) -> bool:

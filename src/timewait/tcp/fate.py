@@ -4,8 +4,19 @@ from timewait.base.instant import NEVER
 from timewait.base.ints import i64
 from timewait.base.seq import seq_leq
 from timewait.tcp.reasons import Why
-from timewait.tcp.segments import reset_segment
-from timewait.tcp.states import CLOSED, TIME_WAIT, Cause, State
+from timewait.tcp.segments import reset_for, reset_segment
+from timewait.tcp.states import (
+    CLOSE_WAIT,
+    CLOSED,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    LAST_ACK,
+    SYN_RCVD,
+    SYN_SENT,
+    TIME_WAIT,
+    Cause,
+    State,
+)
 from timewait.tcp.tcb import (
     RCV_SHUTDOWN,
     SEND_SHUTDOWN,
@@ -16,11 +27,18 @@ from timewait.tcp.tcb import (
     WAKE_RDHUP,
     Tcb,
 )
+from timewait.wire.packet import Segment
 
 
 def finish(t: Tcb, cause: Cause, now: i64) -> None:
     """Enter CLOSED: timers off, queues for sending emptied, both directions shut (tcp_done)."""
-    if t.state is not CLOSED:
+    state = t.state
+    if state is not CLOSED:
+        counters = t.net.counters
+        if state is ESTABLISHED or state is CLOSE_WAIT:
+            counters.TcpEstabResets += 1
+        elif state is SYN_SENT or state is SYN_RCVD:
+            counters.TcpAttemptFails += 1
         t.move(CLOSED, cause, now)
     t.rtx_kind = 0
     t.rtx_at = NEVER
@@ -64,6 +82,27 @@ def acceptable_seq(t: Tcb) -> i64:
 def send_reset(t: Tcb, why: Why, now: i64) -> None:
     """Tell the peer that the connection is gone."""
     t.emit(reset_segment(t, acceptable_seq(t), why, now))
+
+
+def reply_reset(t: Tcb, seg: Segment, why: Why) -> None:
+    """Answer one segment with a RST that fits it rather than the connection (tcp_v4_send_reset)."""
+    reply = reset_for(seg, why)
+    reply.ttl = t.net.sysctl.ip_default_ttl
+    t.net.counters.TcpOutRsts += 1
+    t.net.counters.TcpOutSegs += 1
+    t.emit(reply)
+
+
+def queue_fin(t: Tcb, cause: Cause, now: i64) -> None:
+    """Our FIN stands behind everything queued: on to FIN-WAIT-1 or LAST-ACK."""
+    if t.fin_queued:
+        return
+    t.fin_queued = True
+    t.write_seq = (t.write_seq + 1) & 0xFFFFFFFF
+    if t.state is CLOSE_WAIT:
+        t.move(LAST_ACK, cause, now)
+    elif t.state is ESTABLISHED or (t.state is SYN_RCVD and t.fast_open):
+        t.move(FIN_WAIT_1, cause, now)
 
 
 def become_time_wait(t: Tcb, substate: State, lifetime: i64, cause: Cause, now: i64) -> None:

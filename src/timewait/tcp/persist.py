@@ -7,10 +7,10 @@ from timewait.tcp.loss.queue import Sent
 from timewait.tcp.reasons import Why
 from timewait.tcp.rto import orphan_retries, time_out
 from timewait.tcp.rtt import rto_max
-from timewait.tcp.segments import current_mss, established_segment, probe_segment
+from timewait.tcp.segments import current_mss, established_segment, probe_segment, urgent_mode
 from timewait.tcp.send import take
 from timewait.tcp.states import Cause
-from timewait.tcp.tcb import TIMER_PROBE0, Tcb, stamp
+from timewait.tcp.tcb import TIMEOUT_MIN, TIMER_PROBE0, Tcb, stamp
 from timewait.wire.packet import ACK, FIN, PSH, Buffer
 
 
@@ -53,11 +53,24 @@ def send_probe0(t: Tcb, now: i64) -> None:
     if t.backoff < t.net.sysctl.tcp_retries2:
         t.backoff += 1
     t.net.counters.TcpExtTCPWinProbe += 1
-    arm(t, TIMER_PROBE0, probe0_delay(t), now)
+    arm(t, TIMER_PROBE0, _within_user_timeout(t, probe0_delay(t), now), now)
+
+
+def _within_user_timeout(t: Tcb, delay: i64, now: i64) -> i64:
+    """The last probe's wait ends when the user timeout does (tcp_clamp_probe0_to_user_timeout)."""
+    if t.user_timeout == 0 or t.probe_stamp == 0:
+        return delay
+    left = t.user_timeout - (now - t.probe_stamp)
+    if left < TIMEOUT_MIN:
+        left = TIMEOUT_MIN
+    return left if left < delay else delay
 
 
 def _send_bare_probe(t: Tcb, now: i64) -> None:
     """A segment without data one below SND.UNA: whoever lives must answer it (tcp_xmit_probe_skb)."""
+    if t.urgent_out and urgent_mode(t) and ((t.snd_up - t.snd_una) & 0xFFFFFFFF) <= 0xFFFF:
+        # A probe at SND.UNA, which the peer takes as new, brings it the urgent pointer (tcp_write_wakeup).
+        t.emit(probe_segment(t, t.snd_una, Why.WINDOW_PROBE, now))
     t.emit(probe_segment(t, (t.snd_una - 1) & 0xFFFFFFFF, Why.WINDOW_PROBE, now))
 
 

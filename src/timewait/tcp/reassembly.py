@@ -69,12 +69,14 @@ def _in_order(t: Tcb, seg: Segment, data: Buffer, length: i64, end: i64, now: i6
         if not t.ofo_seqs and t.ofo_fin < 0:
             t.ofo_seqs = None
             t.ofo_data = None
-        else:
-            fin = _join_islands(t) or fin
-            # RFC 5681 4.2: a filled gap is acknowledged at once.
-            if not t.ofo_seqs:
+        elif not fin:
+            fin = _join_islands(t)
+            # RFC 5681 4.2: a filled gap is acknowledged at once; nothing is held any more behind a FIN.
+            if fin or not t.ofo_seqs:
                 ack_now(t, Why.GAP_FILLED)
-        _trim_sacks(t)
+        # tcp_fin() acknowledges before the islands are forgotten, so that they are still reported (quirks.md: CLS-25).
+        if not fin:
+            _trim_sacks(t)
     if length > 0:
         t.wake |= WAKE_IN
     return fin
@@ -345,6 +347,11 @@ def _consumed(t: Tcb, count: i64) -> None:
         t.rcv_queue = None
         t.rcv_head = 0
         t.rcv_head_off = 0
+
+
+def peek_at(t: Tcb, skip: i64, size: i64) -> bytes:
+    """Up to `size` octets behind the next `skip`, which all stay."""
+    return b"" if t.rcv_queue is None else _peek(t, skip + size)[skip:]
 
 
 def _peek(t: Tcb, size: i64) -> bytes:

@@ -13,7 +13,7 @@ from timewait.tcp.arm import arm
 from timewait.tcp.fate import fail, send_reset
 from timewait.tcp.loss.recovery import enter_loss
 from timewait.tcp.reasons import Why
-from timewait.tcp.rtt import back_off, rto_max
+from timewait.tcp.rtt import back_off, rto_max, set_rto
 from timewait.tcp.states import ESTABLISHED, SYN_RCVD, SYN_SENT, Cause
 from timewait.tcp.tcb import RTO_MIN, TIMER_RTO, Tcb
 from timewait.tcp.transmit import retransmit
@@ -41,7 +41,7 @@ def model_timeout(boundary: i64, base: i64, limit: i64) -> i64:
 
 def timed_out(t: Tcb, boundary: i64, timeout: i64, now: i64) -> bool:
     """Whether retransmissions have gone on for too long (retransmits_timed_out); timeout in ns overrides."""
-    if t.retrans_stamp == 0:
+    if t.retransmits == 0 or t.retrans_stamp == 0:
         return False
     # Linux compares milliseconds, so a whole timeout is over in its last one.
     elapsed = now // MSEC - t.retrans_stamp // MSEC
@@ -105,10 +105,10 @@ def retransmit_timer(t: Tcb, now: i64) -> None:
         if _zero_window_timed_out(t, now):
             time_out(t, Cause.TIMED_OUT, now)
             return
-    elif give_up(t, now):
-        return
-    if t.retransmits == 0:
+    else:
         t.net.counters.TcpExtTCPTimeouts += 1
+        if give_up(t, now):
+            return
     enter_loss(t, now)
     t.retransmits += 1
     t.total_rto += 1
@@ -142,10 +142,36 @@ def _within_user_timeout(t: Tcb, now: i64) -> i64:
     return left if left < t.rto else t.rto
 
 
+def revert_backoff(t: Tcb, seq: i64, now: i64) -> None:
+    """The network said that it cannot reach the peer: the loss was no congestion, so undo one doubling.
+
+    RFC 6069, tcp_ld_RTO_revert; seq is what the ICMP error quotes.
+    """
+    head = t.rtx.first()
+    if seq != t.snd_una or t.retransmits == 0 or t.backoff == 0 or head is None:
+        return
+    t.backoff -= 1
+    set_rto(t)
+    limit = rto_max(t)
+    shifted = t.rto << t.backoff
+    t.rto = shifted if shifted < limit else limit
+    left = t.rto - (now - head.sent_at)
+    if left > 0:
+        arm(t, TIMER_RTO, left, now)
+    else:
+        retransmit_timer(t, now)
+
+
 def _zero_window_timed_out(t: Tcb, now: i64) -> bool:
     """The peer shrank its window to nothing and has been silent for two minutes (tcp_rtx_probe0_timed_out)."""
-    limit: i64 = rto_max(t)
-    if t.user_timeout and t.user_timeout < limit:
-        limit = t.user_timeout
-    silent = now - t.rcv_tstamp
-    return silent > 2 * limit and t.retrans_stamp != 0 and now - t.retrans_stamp > limit
+    head = t.rtx.first()
+    since = t.retrans_stamp
+    if since == 0 and head is not None:
+        since = head.sent_at
+    limit: i64 = 2 * rto_max(t)
+    if t.user_timeout:
+        if now - since > t.user_timeout:
+            return True
+        if t.user_timeout < limit:
+            limit = t.user_timeout
+    return now - t.rcv_tstamp > limit and now - since > limit

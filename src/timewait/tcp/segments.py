@@ -3,6 +3,7 @@
 from typing import Final
 
 from timewait.base.ints import i64
+from timewait.base.seq import seq_gt, seq_lt
 from timewait.tcp.delack import ack_was_sent
 from timewait.tcp.reasons import Why
 from timewait.tcp.states import SYN_SENT
@@ -50,16 +51,31 @@ def established_segment(t: Tcb, flags: i64, seq: i64, why: Why, now: i64) -> Seg
         seg.tsecr = t.ts_recent
     if t.dsack is not None or t.sack_blocks:
         seg.sacks = take_sack_blocks(t)
-    if t.urgent_out and _urgent_applies(t, seq):
-        seg.flags |= URG
-        seg.urgent = (t.snd_up - seq) & 0xFFFFFFFF
+    if t.urgent_out and urgent_mode(t):
+        _point_to_urgent(t, seg)
     ack_was_sent(t, now)
     return seg
 
 
-def _urgent_applies(t: Tcb, seq: i64) -> bool:
-    """Whether SND.UP lies within the 64 KiB that the urgent pointer can reach from seq."""
-    return 0 < ((t.snd_up - seq) & 0xFFFFFFFF) <= 0xFFFF
+def urgent_mode(t: Tcb) -> bool:
+    """Whether urgent data of ours is not acknowledged yet (tcp_urg_mode)."""
+    if t.urgent_out and not seq_lt(t.snd_una, t.snd_up):
+        t.urgent_out = False
+    return t.urgent_out
+
+
+def _point_to_urgent(t: Tcb, seg: Segment) -> None:
+    """URG on everything before SND.UP; the pointer goes behind the urgent octet, or as far as 16 bits reach."""
+    if not seq_lt(seg.seq, t.snd_up):
+        return
+    distance = (t.snd_up - seg.seq) & 0xFFFFFFFF
+    if distance > 0xFFFF:
+        # Beyond its reach the pointer is set only on what is sent for the first time (__tcp_transmit_skb).
+        if not seq_gt((seg.seq + 0xFFFF) & 0xFFFFFFFF, t.snd_nxt):
+            return
+        distance = 0xFFFF
+    seg.flags |= URG
+    seg.urgent = distance
 
 
 def take_sack_blocks(t: Tcb) -> tuple[tuple[int, int], ...]:
@@ -109,6 +125,8 @@ def probe_segment(t: Tcb, seq: i64, why: Why, now: i64) -> Segment:
         seg.tsecr = t.ts_recent
     if t.sack_blocks:
         seg.sacks = take_sack_blocks(t)
+    if t.urgent_out and urgent_mode(t):
+        _point_to_urgent(t, seg)
     return seg
 
 

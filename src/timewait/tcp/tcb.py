@@ -63,6 +63,8 @@ ATO_MIN: Final = SEC // 25
 """TCP_ATO_MIN: the delayed-acknowledgment timer starts at 40 ms."""
 DELACK_MAX: Final = SEC // 5
 """TCP_DELACK_MAX: and never exceeds 200 ms."""
+TIMEOUT_MIN: Final = SEC // 125
+"""TCP_TIMEOUT_MIN: two ticks; no timer is set closer."""
 RTO_MIN: Final = SEC // 5
 """TCP_RTO_MIN: the base by which retry counts are turned into time (quirks.md: RTO-2)."""
 

@@ -133,7 +133,8 @@ def _arrive_fin_wait_2(tw: TimeWait, seg: Segment, end: i64, paws_reject: bool, 
     edge = (tw.rcv_nxt + tw.rcv_wnd) & 0xFFFFFFFF
     if paws_reject or not _in_window(seg.seq, end, tw.rcv_nxt, edge):
         _dropped(net, seg, Drop.OUT_OF_WINDOW, now)
-        return TW_DROP if seg.flags & RST else _rate_limited_ack(tw, seg, net, now)
+        # Even a RST out of the window is acknowledged here.
+        return _rate_limited_ack(tw, seg, net, now)
     if seg.flags & RST:
         return TW_KILL
     if seg.flags & SYN and not seq_lt(seg.seq, tw.rcv_nxt):
@@ -142,13 +143,16 @@ def _arrive_fin_wait_2(tw: TimeWait, seg: Segment, end: i64, paws_reject: bool, 
         _dropped(net, seg, Drop.TW_PURE_ACK, now)
         return TW_DROP
     if not seg.flags & FIN or end != (tw.rcv_nxt + 1) & 0xFFFFFFFF:
-        net.counters.TcpExtTCPAbortOnData += 1
+        # TCPAbortOnData does not count these.
         _dropped(net, seg, Drop.FW2_DATA, now)
         return TW_RST
     if net.tap is not None:
         net.tap.moved(net.name, tw.flow, tw.substate, TIME_WAIT, Cause.RCV_FIN, now)
     tw.substate = TIME_WAIT
     tw.rcv_nxt = end
+    if tw.ts_ok and seg.has_ts:
+        # From here on counts the age that tcp_tw_reuse_delay asks for.
+        tw.created = now
     _take_timestamp(tw, seg, now)
     tw.deadline = now + net.profile.timewait_len
     return TW_ACK
@@ -160,7 +164,10 @@ def _rate_limited_ack(tw: TimeWait, seg: Segment, net: Net, now: i64) -> i64:
         return TW_ACK
     interval: i64 = net.sysctl.tcp_invalid_ratelimit * MSEC
     if tw.last_oow_ack and now - tw.last_oow_ack < interval:
-        net.counters.TcpExtTCPACKSkippedTimeWait += 1
+        if tw.substate is TIME_WAIT:
+            net.counters.TcpExtTCPACKSkippedTimeWait += 1
+        else:
+            net.counters.TcpExtTCPACKSkippedFinWait2 += 1
         return TW_DROP
     tw.last_oow_ack = stamp(now)
     return TW_ACK

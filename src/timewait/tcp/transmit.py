@@ -13,7 +13,7 @@ from timewait.tcp.loss.queue import Sent
 from timewait.tcp.loss.tlp import schedule_loss_probe
 from timewait.tcp.reasons import Why
 from timewait.tcp.rtt import set_rto
-from timewait.tcp.segments import current_mss, established_segment, syn_segment
+from timewait.tcp.segments import current_mss, established_segment, syn_segment, urgent_mode
 from timewait.tcp.send import force_push, mark_push, take
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, SYN_SENT
 from timewait.tcp.tcb import (
@@ -147,7 +147,7 @@ def _nagle_holds(t: Tcb) -> bool:
     """
     if t.nonagle & NAGLE_CORK or t.more_to_come:
         return True
-    if t.nonagle & NAGLE_OFF or t.urgent_out:
+    if t.nonagle & NAGLE_OFF or (t.urgent_out and urgent_mode(t)):
         return False
     return t.packets_out > 0 and seq_gt(t.snd_sml, t.snd_una) and seq_leq(t.snd_sml, t.snd_nxt)
 
