@@ -79,14 +79,13 @@ def measure_overhead(t: Tcb, mss: i64) -> None:
     """
     if not t.net.profile.scaling_ratio:
         return
-    before = full_space(t)
     t.scaling_ratio = mss * RATIO_ONE // (mss + SEGMENT_OVERHEAD)
-    after = full_space(t)
-    most: i64 = 65535 << t.rcv_wscale
-    if after > most:
-        after = most
-    if t.window_clamp >= before or t.window_clamp > after:
-        t.window_clamp = after
+    t.window_clamp = full_space(t)
+    offered = t.rcv_wnd if t.rcv_wnd < t.window_clamp else t.window_clamp
+    if t.rcv_ssthresh < offered:
+        t.rcv_ssthresh = offered
+    if t.rcv_ssthresh > t.window_clamp:
+        t.rcv_ssthresh = t.window_clamp
     if t.window_clamp < t.rcvq_space:
         t.rcvq_space = t.window_clamp
 
@@ -224,6 +223,10 @@ def start_receiving(t: Tcb, now: i64) -> None:
     full = full_space(t)
     if t.window_clamp > full:
         t.window_clamp = full
+    # One segment's room stays in reserve (tcp_app_win is never 0 here).
+    if t.window_clamp > 2 * t.advmss and t.window_clamp + t.advmss > full:
+        reserve = full - t.advmss
+        t.window_clamp = reserve if reserve > 2 * t.advmss else 2 * t.advmss
     if t.rcv_ssthresh > t.window_clamp:
         t.rcv_ssthresh = t.window_clamp
     t.rcvq_space = min(min(t.rcv_ssthresh, t.rcv_wnd), 10 * t.advmss)
