@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +82,12 @@ def test_nothing_is_left_after_an_error() -> None:
         namespace.socket(socket.AF_INET6).close()
         raise RuntimeError
     assert len(os.listdir("/proc/self/fd")) == threads_and_fds
+
+
+def test_what_a_shell_started_ends_with_the_namespace():
+    with Namespace("group") as namespace:
+        child = namespace.popen(["sh", "-c", "sleep 300 & echo $!; wait"], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        grandchild = int(child.stdout.readline())
+    status = Path(f"/proc/{grandchild}/stat")
+    assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"

@@ -17,7 +17,7 @@ from timewait.wire.address import network, parse_prefix, show
 from timewait.world.driver import Driver, LoopClock
 from timewait.world.kernel import KernelHost
 from timewait.world.link import LinkOptions
-from timewait.world.netns import Namespace
+from timewait.world.netns import Namespace, end_group
 from timewait.world.network import World
 from timewait.world.tun import Tun
 
@@ -45,7 +45,7 @@ class Live:
     def start(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
         """Start a program at the kernel's end, with our standard output and error."""
         if self.namespace is None:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         return self.namespace.popen(command)
 
     async def run(self, command: Sequence[str]) -> int:
@@ -80,15 +80,15 @@ async def ended(child: "subprocess.Popen[bytes]") -> int:
 
 
 async def stop(child: "subprocess.Popen[bytes]") -> None:
-    """End a program if it has not ended: politely, then not."""
+    """End a program and what it started: politely, then not."""
+    end_group(child, signal.SIGTERM)
     if child.poll() is not None:
         return
-    child.send_signal(signal.SIGTERM)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(TERMINATE):
             await ended(child)
             return
-    child.kill()
+    end_group(child, signal.SIGKILL)
     child.wait()
 
 

@@ -8,12 +8,14 @@ namespace.
 """
 
 import atexit
+import contextlib
 import ctypes
 import errno
 import itertools
 import os
 import queue
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -51,6 +53,12 @@ _QUIET: Final = {
 
 _counter = itertools.count(1)
 _open: "weakref.WeakSet[Namespace]" = weakref.WeakSet()
+
+
+def end_group(child: "subprocess.Popen[bytes]", number: int) -> None:
+    """Send a signal to a program that leads a group, and to everything it started that is still in it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
 
 
 class NamespaceError(OSError):
@@ -204,7 +212,10 @@ class Namespace:
 
         def start() -> subprocess.Popen[bytes]:
             # A child inherits the namespace of the thread that forks it.
-            return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
+            # In a group of its own, so that what a shell starts ends with the shell.
+            return subprocess.Popen(
+                command, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds, start_new_session=True
+            )
 
         child = self.call(start)
         self._children = [c for c in self._children if c.poll() is None]
@@ -287,9 +298,8 @@ class Namespace:
         if self.fd < 0:
             return
         for child in self._children:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
+            end_group(child, signal.SIGKILL)
+            child.wait()
         self._children.clear()
         self._jobs.put(None)
         self._thread.join()
