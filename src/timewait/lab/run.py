@@ -89,6 +89,7 @@ def check_setting(lab: Lab, setting: Setting) -> Setting:
         sysctl=setting.sysctl,
         variant=variant or next(iter(lab.variants), ""),
         seed=setting.seed,
+        hurried=setting.hurried,
     )
 
 
