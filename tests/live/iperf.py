@@ -58,7 +58,9 @@ async def serve_once(listener: AsyncSocket) -> dict[str, Any]:
     seconds = time.monotonic() - begun
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        if ended is not None and not isinstance(ended, asyncio.CancelledError):
+            raise ended
     # Closed before the results: a client that receives waits for whole blocks, or for the end.
     for stream in streams:
         stream.sock.close()

@@ -249,8 +249,15 @@ def _retransmit_next_lost(t: Tcb, now: i64) -> Segment | None:
             queue.scan_seq = sent.seq
             queue.scan_valid = True
             room = t.cwnd - t.packets_in_flight()
-            why = Why.LOST_RTX if t.ca_state == CA_LOSS else Why.FAST_RTX
-            return retransmit(t, index, room, why, now)
+            if t.ca_state == CA_LOSS:
+                seg = retransmit(t, index, room, Why.LOST_RTX, now)
+                if seg is not None:
+                    t.net.counters.TcpExtTCPSlowStartRetrans += sent.segs
+            else:
+                seg = retransmit(t, index, room, Why.FAST_RTX, now)
+                if seg is not None:
+                    t.net.counters.TcpExtTCPFastRetrans += sent.segs
+            return seg
         index += 1
     t.lost_pending = False
     return None
@@ -308,8 +315,9 @@ def _account_retransmission(t: Tcb, sent: Sent, probe: bool, now: i64) -> None:
         t.retrans_out += sent.segs
     if t.retrans_stamp == 0:
         t.retrans_stamp = stamp(now)
-    if t.undo_active:
-        t.undo_retrans += sent.segs
+    if t.undo_retrans < 0:
+        t.undo_retrans = 0
+    t.undo_retrans += sent.segs
     if t.ca_state == CA_RECOVERY or t.ca_state == CA_CWR:
         t.prr_out += sent.segs
 

@@ -43,7 +43,9 @@ def piece(offset, size, more=True, ident=1, tos=0):
 def test_3000_octets_over_1500_make_1480_1480_and_48():
     pieces = fragment(datagram(), 1500, 7)
     assert [(len(p.payload), p.fragment_offset, p.more_fragments, p.ident) for p in pieces] == [
-        (1480, 0, True, 7), (1480, 1480, True, 7), (48, 2960, False, 7)
+        (1480, 0, True, 7),
+        (1480, 1480, True, 7),
+        (48, 2960, False, 7),
     ]
     assert [len(p.payload) for p in fragment(datagram(v6=True), 1500, 7)] == [1448, 1448, 112]
 

@@ -52,10 +52,17 @@ def test_port_unreachable_quotes_the_datagram_up_to_576_octets(layer):
     assert found.flow == make_flow(pack("10.0.0.1"), pack("10.0.0.2"), 53, 4000)
 
 
-@pytest.mark.parametrize("src, dst", [
-    ("10.0.0.2", "10.0.0.255"), ("10.0.0.2", "224.0.0.1"), ("0.0.0.0", "10.0.0.1"),
-    ("10.0.0.255", "10.0.0.1"), ("224.0.0.1", "10.0.0.1"), ("fd00::2", "ff02::1"),
-])
+@pytest.mark.parametrize(
+    "src, dst",
+    [
+        ("10.0.0.2", "10.0.0.255"),
+        ("10.0.0.2", "224.0.0.1"),
+        ("0.0.0.0", "10.0.0.1"),
+        ("10.0.0.255", "10.0.0.1"),
+        ("224.0.0.1", "10.0.0.1"),
+        ("fd00::2", "ff02::1"),
+    ],
+)
 def test_never_about_groups_or_to_nobody(layer, src, dst):
     assert unreachable(layer, datagram(src, dst)) is None
 
@@ -103,10 +110,24 @@ def test_echo(layer):
 
 def test_meanings_of_version_4():
     names = [errno.errorcode[error_meaning(message(3, code))[0]] for code in range(16)]
-    assert names == ["ENETUNREACH", "EHOSTUNREACH", "ENOPROTOOPT", "ECONNREFUSED", "EMSGSIZE",
-                     errno.errorcode[errno.EOPNOTSUPP],
-                     "ENETUNREACH", "EHOSTDOWN", "ENONET", "ENETUNREACH", "EHOSTUNREACH", "ENETUNREACH",
-                     "EHOSTUNREACH", "EHOSTUNREACH", "EHOSTUNREACH", "EHOSTUNREACH"]
+    assert names == [
+        "ENETUNREACH",
+        "EHOSTUNREACH",
+        "ENOPROTOOPT",
+        "ECONNREFUSED",
+        "EMSGSIZE",
+        errno.errorcode[errno.EOPNOTSUPP],
+        "ENETUNREACH",
+        "EHOSTDOWN",
+        "ENONET",
+        "ENETUNREACH",
+        "EHOSTUNREACH",
+        "ENETUNREACH",
+        "EHOSTUNREACH",
+        "EHOSTUNREACH",
+        "EHOSTUNREACH",
+        "EHOSTUNREACH",
+    ]
     fatal = [code for code in range(16) if error_meaning(message(3, code))[1]]
     assert fatal == [2, 3, 6, 7, 8, 9, 10, 13, 14, 15]
     assert error_meaning(message(11, 0)) == (errno.EHOSTUNREACH, False)

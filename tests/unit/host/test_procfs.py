@@ -24,11 +24,21 @@ from timewait.wire.address import pack
 ANY = (bytes(4), 0)
 ROWS = [
     SocketRow(LISTEN, (bytes(4), 80), ANY, recv_q=1, backlog=128, process="server", fd=3, inode=9),
-    SocketRow(ESTABLISHED, (pack("10.0.0.1"), 80), (pack("10.0.0.2"), 40000), send_q=20, timer="on",
-              remaining=200 * MSEC, retrans=2, process="server", fd=4),
+    SocketRow(
+        ESTABLISHED,
+        (pack("10.0.0.1"), 80),
+        (pack("10.0.0.2"), 40000),
+        send_q=20,
+        timer="on",
+        remaining=200 * MSEC,
+        retrans=2,
+        process="server",
+        fd=4,
+    ),
     SocketRow(SYN_RCVD, (pack("10.0.0.1"), 80), (pack("10.0.0.3"), 40000), timer="on", remaining=SEC),
-    SocketRow(TIME_WAIT, (pack("fd00::1"), 80), (pack("fd00::2"), 40000), timer="timewait", remaining=59 * SEC,
-              v6=True),
+    SocketRow(
+        TIME_WAIT, (pack("fd00::1"), 80), (pack("fd00::2"), 40000), timer="timewait", remaining=59 * SEC, v6=True
+    ),
 ]
 
 
@@ -73,7 +83,12 @@ def test_netstat_table():
 
 def test_ss_times():
     assert [ss_time(t) for t in (210 * MSEC, 1500 * MSEC, 59 * SEC, 90 * SEC, 7199 * SEC, 0)] == [
-        "210ms", "1.500ms", "59sec", "1min30sec", "119min", "0ms"
+        "210ms",
+        "1.500ms",
+        "59sec",
+        "1min30sec",
+        "119min",
+        "0ms",
     ]
 
 
@@ -92,8 +107,10 @@ def test_nstat_and_since():
 
 @pytest.mark.skipif(shutil.which("nstat") is None, reason="no nstat here")
 def test_every_counter_is_one_that_nstat_knows():
-    known = {line.split()[0] for line in subprocess.run(
-        ["nstat", "-asz"], capture_output=True, text=True, check=True).stdout.splitlines()}
+    known = {
+        line.split()[0]
+        for line in subprocess.run(["nstat", "-asz"], capture_output=True, text=True, check=True).stdout.splitlines()
+    }
     if "TcpExtTCPAODroppedIcmps" not in known:
         pytest.skip("an older kernel, with fewer counters")
     assert set(NAMES) <= known

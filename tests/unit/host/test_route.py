@@ -57,11 +57,28 @@ def test_own_addresses_go_to_loopback_from_themselves(routes):
 
 
 def test_classes(routes):
-    kinds = {a: routes.classify(pack(a)) for a in
-             ("10.0.0.1", "10.0.0.255", "255.255.255.255", "224.0.0.1", "0.0.0.0", "10.0.0.2", "127.1.2.3", "ff02::1")}
+    kinds = {
+        a: routes.classify(pack(a))
+        for a in (
+            "10.0.0.1",
+            "10.0.0.255",
+            "255.255.255.255",
+            "224.0.0.1",
+            "0.0.0.0",
+            "10.0.0.2",
+            "127.1.2.3",
+            "ff02::1",
+        )
+    }
     assert list(kinds.values()) == [
-        AddressKind.LOCAL, AddressKind.BROADCAST, AddressKind.BROADCAST, AddressKind.MULTICAST, AddressKind.ANY,
-        AddressKind.UNICAST, AddressKind.LOCAL, AddressKind.MULTICAST,
+        AddressKind.LOCAL,
+        AddressKind.BROADCAST,
+        AddressKind.BROADCAST,
+        AddressKind.MULTICAST,
+        AddressKind.ANY,
+        AddressKind.UNICAST,
+        AddressKind.LOCAL,
+        AddressKind.MULTICAST,
     ]
     assert routes.find(pack("10.0.0.255")).reach is Reach.BROADCAST
 
@@ -74,9 +91,11 @@ def test_a_device_that_is_down_is_not_used(routes):
 
 
 def test_refusing_routes(routes):
-    for prefix, reach, number in (("9.1.0.0/16", Reach.UNREACHABLE, errno.EHOSTUNREACH),
-                                  ("9.2.0.0/16", Reach.PROHIBIT, errno.EACCES),
-                                  ("9.3.0.0/16", Reach.BLACKHOLE, errno.EINVAL)):
+    for prefix, reach, number in (
+        ("9.1.0.0/16", Reach.UNREACHABLE, errno.EHOSTUNREACH),
+        ("9.2.0.0/16", Reach.PROHIBIT, errno.EACCES),
+        ("9.3.0.0/16", Reach.BLACKHOLE, errno.EINVAL),
+    ):
         addr, length = parse_prefix(prefix)
         routes.add_route(addr, length, Route(reach, None))
         with pytest.raises(OSError) as caught:

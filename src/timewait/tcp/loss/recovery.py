@@ -53,7 +53,10 @@ def init_undo(t: Tcb) -> None:
     """Remember where this reduction began, in case it proves needless (Eifel, DSACK)."""
     t.undo_active = True
     t.undo_marker = t.snd_una
-    t.undo_retrans = t.retrans_out if t.retrans_out else -1
+    # What was sent again before and is still on its way may cause DSACKs, a tail loss probe included.
+    # -1 is 'nothing yet': 0 would say that everything sent again has proved needless (tcp_init_undo).
+    pending = t.retrans_out + (1 if t.tlp_active and t.tlp_retrans else 0)
+    t.undo_retrans = pending if pending else -1
 
 
 def init_cwnd_reduction(t: Tcb, now: i64) -> None:
@@ -122,6 +125,8 @@ def reorder_timer(t: Tcb, now: i64) -> None:
     if t.packets_in_flight() != before:
         if t.ca_state != CA_RECOVERY:
             enter_recovery(t, now)
+            # No ACK came, so PRR is told of one segment, which lets the retransmission out.
+            cwnd_reduction(t, 1, 0, 0)
     if t.rtx_kind != TIMER_REORDER:
         rearm_rto(t, now)
 
