@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 import rfc.test_delack
+import rfc.test_failures
 import rfc.test_keepalive
 import rfc.test_terminate
 from support.ends import QUIET, timed_tests
 from support.peer import Peer
 from timewait.world.netns import probe
 
-MODULES = (rfc.test_terminate, rfc.test_delack, rfc.test_keepalive)
+MODULES = (rfc.test_terminate, rfc.test_delack, rfc.test_keepalive, rfc.test_failures)
 THREADS = 16
 """Peers that live at the same time; more would disturb each other's clocks on two cores."""
 

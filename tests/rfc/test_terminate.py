@@ -215,6 +215,70 @@ def test_data_behind_the_fin_is_dropped_with_it(peers):
     assert peer.app.recv(fd, 100) == b""
 
 
+# What does not count
+
+
+@both
+@pytest.mark.parametrize("state", ["ESTAB", "CLOSE-WAIT", "FIN-WAIT-2"])
+@pytest.mark.parametrize("ack", [500, -70000])
+def test_an_impossible_acknowledgment_is_challenged(peers, state, ack):
+    peer = peers()
+    fd = opened(peer)
+    seq, answer = 1, "A 1:1 ack 1"
+    if state == "CLOSE-WAIT":
+        half_closed(peer, fd)
+        seq, answer = 2, "A 1:1 ack 2"
+    elif state == "FIN-WAIT-2":
+        fin_wait_2(peer, fd, close=False)
+        answer = "A 2:2 ack 1"
+    assert peer.inject("A", seq=seq, ack=ack) == [answer]
+    assert peer.inject("PA", seq=seq, ack=ack, data=5) == []
+    assert peer.state() == state
+    assert peer.counter("TcpExtTCPChallengeACK") == 1
+    assert peer.counter("TcpExtTCPACKSkippedChallenge") == 1
+
+
+@both
+@pytest.mark.parametrize("seq", [1, -50, 70000])
+@pytest.mark.parametrize("flags", [0, 1, 8])
+def test_a_segment_with_neither_ack_nor_syn_nor_rst_is_never_answered(peers, flags, seq):
+    peer = peers()
+    opened(peer)
+    segment = peer.flow.segment("A", seq=seq, data=5)
+    segment.flags = flags
+    assert peer.put(segment) == []
+    assert peer.state() == "ESTAB"
+
+
+@both
+def test_shutdown_of_any_side_gives_a_connection_attempt_up(peers):
+    peer = peers()
+    fd = peer.connect()
+    peer.take()
+    peer.app.shutdown(fd, socket.SHUT_RD)
+    assert peer.take() == []
+    assert peer.states() == []
+    assert peer.error(fd) == "ECONNRESET"
+    assert peer.attempt(peer.app.recv, fd, 1) == "ENOTCONN"
+
+
+@timed
+def test_a_fin_that_does_not_fit_the_window_keeps_its_data_back(peers):
+    peer = peers()
+    fd = opened(peer)
+    assert peer.inject("PA", seq=1, data=1) == ["A 1:1 ack 2"]
+    assert peer.inject("A", seq=2, window=10) == []
+    assert peer.app.recv(fd, 10) == b"\0"
+    peer.app.setsockopt(fd, TCP, socket.TCP_CORK, 1)
+    peer.app.send(fd, bytes(10))
+    peer.reset_watch()
+    peer.app.close(fd)
+    # Data and FIN need 11: the probe timer sends what fits.
+    seen = peer.run(0.3)
+    assert times(seen, "PA 1:11 ack 2") == peer.about(0.2)
+    assert peer.inject("A", seq=2, ack=11, window=10) == ["FPA 11:11 ack 2"]
+
+
 # Data that nobody will read
 
 

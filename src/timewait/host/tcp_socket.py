@@ -310,6 +310,8 @@ class TcpSocket(ConnectionOwner):
         if t.state is SYN_SENT:
             # Linux gives the attempt up, whichever side was meant (inet_shutdown).
             calls.abort(t, Why.RST_ABORT, now)
+            t.err = errno.ECONNRESET
+            t.shutdown_mask = 0
         elif how != 0:
             calls.shutdown_send(t, now)
         self.layer.after(t, now)
@@ -480,7 +482,12 @@ class TcpSocket(ConnectionOwner):
     def _get_socket_option(self, name: int) -> int:
         t = self.tcb
         if name == SO_ERROR:
-            return self._take_error()
+            number = self._take_error()
+            if number == 0 and t is not None:
+                # Asking takes the soft error too, which would otherwise be told at the timeout (sk_getsockopt).
+                number = int(t.err_soft)
+                t.err_soft = 0
+            return number
         if name == SO_REUSEADDR:
             return int(self.bound.reuse_addr)
         if name == SO_REUSEPORT:

@@ -202,8 +202,6 @@ def _reset(t: Tcb, seg: Segment, now: i64) -> None:
     number = errno.ECONNRESET
     if t.state is CLOSE_WAIT:
         number = errno.EPIPE
-    elif t.state is SYN_RCVD and not t.passive:
-        number = errno.ECONNREFUSED
     fail(t, number, Cause.RCV_RST, now)
 
 
@@ -276,8 +274,7 @@ def _check_ack(t: Tcb, seg: Segment, now: i64) -> bool:
         if verdict >= 0:
             return True
         t.dropped(seg, ack_drop_reason(verdict), now)
-        if verdict == ACK_TOO_OLD:
-            send_challenge_ack(t, now)
+        send_challenge_ack(t, now)
         return False
     if verdict != ACK_OK:
         if state is SYN_RCVD:

@@ -94,6 +94,8 @@ def send_head(t: Tcb, why: Why, now: i64) -> bool:
         t.fin_sent = True
     elif length == 0:
         return False
+    elif t.fin_queued and t.unsent_len == 0:
+        t.fin_pushed = True
     seg = established_segment(t, flags, t.snd_nxt, why, now)
     seg.payload = data
     seg.length = length
@@ -126,4 +128,4 @@ def window_opened(t: Tcb, now: i64) -> None:
         if t.rtx_kind == TIMER_PROBE0:
             disarm(t)
     else:
-        arm(t, TIMER_PROBE0, probe0_delay(t), now)
+        arm(t, TIMER_PROBE0, _within_user_timeout(t, probe0_delay(t), now), now)

@@ -199,6 +199,8 @@ class Tcb(Endpoint):
         self.tso_size: i64 = 0
         self.fin_queued = False
         self.fin_sent = False
+        self.fin_pushed = False
+        """A probe took the data off the buffer of the FIN, which keeps the PSH."""
         self.sndbuf: i64 = net.sysctl.tcp_wmem[1]
         self.sndbuf_locked = False
         self.nonagle: i64 = 0

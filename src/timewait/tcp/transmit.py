@@ -102,7 +102,7 @@ def _send_new(t: Tcb, now: i64) -> Segment | None:
         if push:
             flags |= PSH
     if with_fin:
-        flags |= FIN
+        flags |= FIN | PSH if t.fin_pushed else FIN
         t.fin_sent = True
     seg = _transmit_new(t, data, length, flags, mss, now)
     if packet_ends:
@@ -117,6 +117,9 @@ def _sendable(t: Tcb, mss: i64, room: i64, window: i64) -> i64:
     if unsent == 0:
         return 0 if window >= 1 else -1
     needed = unsent if unsent < mss else mss
+    if t.fin_queued and unsent <= mss:
+        # Linux's last buffer carries data and FIN: both fit the window or none goes (quirks.md: CLS-27).
+        needed += 1
     if window < needed:
         # What does not fit whole waits; the probe timer sends the part that fits (tcp_snd_wnd_test).
         return -1
