@@ -40,7 +40,7 @@ def command(
     timewait serve --size 100M --hash --exec 'curl -s $URL | sha256sum'
     timewait serve --dir docs                          prints how to reach it; Ctrl-C ends it
     timewait serve --size 1M --loss 5% --delay 20ms -v --exec 'curl -so /dev/null $URL'
-    timewait serve --size 1G --address 10.0.0.2/24 --exec 'iperf3 --version; curl $URL >/dev/null'
+    timewait serve --size 1G --address 10.0.0.2/24 --exec 'curl -o /dev/null $URL'
 
     \b
     On a TUN that you have made (as root, once):

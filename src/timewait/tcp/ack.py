@@ -26,8 +26,9 @@ from timewait.tcp.loss.scoreboard import (
     F_WIN_UPDATE,
     AckState,
     apply_sacks,
+    delivered_late,
     highest_sack,
-    note_reordering,
+    note_late,
 )
 from timewait.tcp.loss.tlp import schedule_loss_probe
 from timewait.tcp.loss.tlp_probe import process_tlp_ack
@@ -71,6 +72,7 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
         _fast_ack(t, seg, ack, now)
         return ACK_OK
     found = AckState()
+    found.prior_fack = highest_sack(t)
     if ack != prior_una:
         found.flag |= F_UNA_ADVANCED
         t.retransmits = 0
@@ -86,7 +88,7 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
         process_tlp_ack(t, ack, False, bool(found.flag & F_DSACKING), now)
         return ACK_OK
     delivered_before = t.delivered - found.sack_delivered
-    _clean_queue(t, seg, ack, prior_una, found, now)
+    _clean_queue(t, seg, ack, found, now)
     _after_clean(t, seg, ack, prior_una, delivered_before, found, now)
     return ACK_OK
 
@@ -196,13 +198,12 @@ def _take_window(t: Tcb, seg: Segment, window: i64) -> None:
             update_mss(t)
 
 
-def _clean_queue(t: Tcb, seg: Segment, ack: i64, prior_una: i64, found: AckState, now: i64) -> None:
+def _clean_queue(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> None:
     """Free what the cumulative ACK covers and measure round trips (tcp_clean_rtx_queue)."""
     queue = t.rtx
     acked: i64 = 0
     first_at: i64 = -1
     last_at: i64 = -1
-    fack_before = highest_sack(t) if queue.sacked_valid else prior_una
     while True:
         sent = queue.first()
         if sent is None:
@@ -221,8 +222,7 @@ def _clean_queue(t: Tcb, seg: Segment, ack: i64, prior_una: i64, found: AckState
             last_at = sent.sent_at
             if first_at < 0:
                 first_at = sent.sent_at
-            if seq_lt(sent.seq, fack_before) and found.reord < 0:
-                found.reord = max(1, ((fack_before - sent.seq) & 0xFFFFFFFF) // max(t.mss_cache, 1))
+            delivered_late(found, sent)
             if not seq_gt(sent.end_seq, t.high_seq):
                 found.flag |= F_ORIG_SACK_ACKED
         _forget_sent(t, sent, now)
@@ -239,7 +239,7 @@ def _clean_queue(t: Tcb, seg: Segment, ack: i64, prior_una: i64, found: AckState
     if found.flag & F_UNA_ADVANCED and not t.sack_ok:
         remove_reno_sacks(t, acked)
     if t.sack_ok:
-        note_reordering(t, found)
+        note_late(t, found)
 
 
 def _forget_sent(t: Tcb, sent: Sent, now: i64) -> None:

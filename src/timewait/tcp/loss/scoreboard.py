@@ -8,7 +8,7 @@ from timewait.base.seq import seq_between, seq_diff, seq_geq, seq_gt, seq_leq, s
 from timewait.tcp.loss.mark import split_sent
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.loss.rack import rack_advance
-from timewait.tcp.tcb import Tcb
+from timewait.tcp.tcb import CA_LOSS, Tcb
 from timewait.wire.packet import Segment
 
 # What an acknowledgment did (Linux's FLAG_*).
@@ -35,8 +35,12 @@ class AckState:
         self.flag: i64 = 0
         self.sack_rtt_us: i64 = -1
         self.sack_delivered: i64 = 0
-        self.reord: i64 = -1
-        """Distance, in segments, by which a delivery was late; -1: none."""
+        self.late = False
+        """Something was delivered late without having been retransmitted: the path reorders."""
+        self.late_seq: i64 = 0
+        """Where the lowest such piece begins."""
+        self.prior_fack: i64 = 0
+        """End of the highest piece known to be delivered before this acknowledgment came."""
         self.newly_lost: i64 = 0
 
 
@@ -44,6 +48,7 @@ def apply_sacks(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> No
     """Mark what the SACK blocks cover as delivered; notice DSACK and reordering (tcp_sacktag_write_queue)."""
     blocks = seg.sacks
     first = True
+    valid: list[tuple[int, int]] = []
     for left, right in blocks:
         if first:
             first = False
@@ -52,7 +57,17 @@ def apply_sacks(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> No
         if not _block_valid(t, left, right, ack):
             t.net.counters.TcpExtTCPSACKDiscard += 1
             continue
+        # The newest block comes first on the wire. Taken in that order, what an ACK that
+        # was lost has reported already would look as if it had overtaken something.
+        at = len(valid)
+        while at > 0 and seq_lt(left, valid[at - 1][0]):
+            at -= 1
+        valid.insert(at, (left, right))
+    for left, right in valid:
         _mark_block(t, left, right, found, now)
+    if found.late and (t.ca_state != CA_LOSS or t.undo_active):
+        _note_reordering(t, found.late_seq)
+    found.late = False
 
 
 def _block_valid(t: Tcb, left: i64, right: i64, ack: i64) -> bool:
@@ -121,7 +136,7 @@ def _mark_sacked(t: Tcb, sent: Sent, found: AckState, now: i64) -> None:
     else:
         if not sent.retransmissions:
             if seq_lt(sent.seq, highest_sack(t)):
-                found.reord = _distance(t, sent)
+                delivered_late(found, sent)
             if not seq_gt(sent.end_seq, t.high_seq):
                 found.flag |= F_ORIG_SACK_ACKED
             found.sack_rtt_us = (now - sent.sent_at) // 1000
@@ -146,16 +161,29 @@ def highest_sack(t: Tcb) -> i64:
     return t.snd_una
 
 
-def _distance(t: Tcb, sent: Sent) -> i64:
-    return max(1, seq_diff(highest_sack(t), sent.seq) // max(t.mss_cache, 1))
+def delivered_late(found: AckState, sent: Sent) -> None:
+    """A piece that was never retransmitted arrived behind later ones."""
+    if not found.late or seq_lt(sent.seq, found.late_seq):
+        found.late = True
+        found.late_seq = sent.seq
 
 
-def note_reordering(t: Tcb, found: AckState) -> None:
+def note_late(t: Tcb, found: AckState) -> None:
+    """As for SACKs, where the cumulative ACK filled the hole."""
+    if found.late and seq_lt(found.late_seq, found.prior_fack):
+        _note_reordering(t, found.late_seq)
+
+
+def _note_reordering(t: Tcb, low_seq: i64) -> None:
     """A delivery was late but not lost: tolerate more of it (tcp_check_sack_reordering)."""
-    if found.reord < 0:
+    fack = highest_sack(t)
+    if not seq_lt(low_seq, fack):
         return
-    most: i64 = t.net.sysctl.tcp_max_reordering
-    if found.reord > t.reordering:
-        t.reordering = found.reord if found.reord < most else most
+    mss = t.mss_cache
+    distance = seq_diff(fack, low_seq)
+    if mss and distance > t.reordering * mss:
+        most: i64 = t.net.sysctl.tcp_max_reordering
+        segments = (distance + mss - 1) // mss
+        t.reordering = segments if segments < most else most
     t.reord_seen += 1
     t.net.counters.TcpExtTCPSACKReorder += 1
