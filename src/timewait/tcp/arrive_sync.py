@@ -10,7 +10,7 @@ from typing import Final
 from timewait.base.instant import MSEC, SEC
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_geq, seq_gt, seq_lt
-from timewait.tcp.ack import ACK_OK, ACK_TOO_OLD, ack_drop_reason, process_ack
+from timewait.tcp.ack import ACK_OK, ack_drop_reason, process_ack
 from timewait.tcp.delack import ack_now, check_ack, enter_pingpong_mode, schedule_ack
 from timewait.tcp.established import establish
 from timewait.tcp.fate import become_time_wait, fail, finish, reply_reset
