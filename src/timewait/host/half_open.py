@@ -161,7 +161,7 @@ def cookie_ack(tables: TcpTables, listener: Listener, seg: Segment, now: i64) ->
             return False
         req.snd_wscale, req.sack_ok = decoded
     choose_window(tables.net, req, listener.options)
-    req.retransmits = 0
+    req.cookie = True
     counters.TcpExtSyncookiesRecv += 1
     if listener.accept_queue_full():
         counters.TcpExtListenOverflows += 1

@@ -34,7 +34,7 @@ from timewait.tcp.loss.tlp import schedule_loss_probe
 from timewait.tcp.loss.tlp_probe import process_tlp_ack
 from timewait.tcp.persist import window_opened
 from timewait.tcp.reasons import Drop
-from timewait.tcp.rtt import rtt_sample, set_rto
+from timewait.tcp.rtt import rtt_sample, timestamp_sample
 from timewait.tcp.segments import update_mss
 from timewait.tcp.send import writable
 from timewait.tcp.states import SYN_SENT
@@ -128,10 +128,7 @@ def _fast_ack(t: Tcb, seg: Segment, ack: i64, now: i64) -> None:
     if newest_at >= 0 and not retransmitted:
         rtt_sample(t, (now - newest_at) // 1000, now)
     elif t.ts_ok and seg.tsecr:
-        _sample_from_timestamp(t, seg, now)
-    elif t.backoff:
-        t.backoff = 0
-        set_rto(t)
+        timestamp_sample(t, seg, now)
     if t.tlp_active:
         process_tlp_ack(t, ack, False, False, now)
     rearm_rto(t, now)
@@ -182,8 +179,8 @@ def _update_window(t: Tcb, seg: Segment, ack: i64, found: AckState) -> None:
     newer_ack = seq_gt(ack, t.snd_una)
     newer_seq = seq_gt(seg.seq, t.snd_wl1)
     if newer_ack or newer_seq or (seg.seq == t.snd_wl1 and (window > t.snd_wnd or window == 0)):
-        if window != t.snd_wnd:
-            found.flag |= F_WIN_UPDATE
+        # Linux calls it an update although the window is the same: it is no duplicate ACK then.
+        found.flag |= F_WIN_UPDATE
         _take_window(t, seg, window)
     t.bytes_acked += (ack - t.snd_una) & 0xFFFFFFFF
     t.snd_una = ack
@@ -282,24 +279,16 @@ def _trim_head(t: Tcb, sent: Sent, ack: i64) -> i64:
 
 
 def _measure(t: Tcb, seg: Segment, last_at: i64, found: AckState, now: i64) -> None:
-    """RFC 6298 3, Karn: sample what was not retransmitted, else the SACK's, else the echoed timestamp."""
+    """RFC 6298 3, Karn: sample what was not retransmitted, else the SACK's, else the echoed timestamp.
+
+    Without any of them a timeout that was backed off stays so.
+    """
     if last_at >= 0 and not found.flag & F_RETRANS_DATA_ACKED:
         rtt_sample(t, (now - last_at) // 1000, now)
     elif found.sack_rtt_us >= 0:
         rtt_sample(t, found.sack_rtt_us, now)
     elif t.ts_ok and seg.has_ts and seg.tsecr:
-        _sample_from_timestamp(t, seg, now)
-    elif t.backoff:
-        t.backoff = 0
-        set_rto(t)
-
-
-def _sample_from_timestamp(t: Tcb, seg: Segment, now: i64) -> None:
-    """RFC 7323 4: the echo says when the segment that it answers was sent; in ms."""
-    sent_ms = (seg.tsecr - t.ts_offset) & 0xFFFFFFFF
-    delta = (now // 1_000_000 - sent_ms) & 0xFFFFFFFF
-    if delta < 0x80000000 // 1000:
-        rtt_sample(t, delta * 1000 if delta else 1000, now)
+        timestamp_sample(t, seg, now)
 
 
 def _grow(t: Tcb, acked: i64, now: i64) -> None:

@@ -294,7 +294,8 @@ def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64
     t.announced_mss = req.advmss
     t.pmtu = pmtu
     t.rcvbuf = options.rcvbuf
-    t.synack_at = stamp(req.sent_at) if req.retransmits == 0 else 0
+    # When a cookie's SYN-ACK was sent nobody knows, nor which of several was answered.
+    t.synack_at = 0 if req.cookie or req.retransmits else stamp(req.sent_at)
     t.total_retrans = req.retransmits
     t.state = SYN_RCVD
     return t

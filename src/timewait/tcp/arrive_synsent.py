@@ -13,7 +13,7 @@ from timewait.tcp.established import ready_to_transfer, syn_ack_covers, take_opt
 from timewait.tcp.fastopen import syn_ack_arrived
 from timewait.tcp.fate import fail, reply_reset
 from timewait.tcp.reasons import Drop, Why
-from timewait.tcp.rtt import set_rto
+from timewait.tcp.rtt import without_sample
 from timewait.tcp.segments import syn_segment, update_mss
 from timewait.tcp.states import ESTABLISHED, SYN_RCVD, Cause
 from timewait.tcp.tcb import ACK_SCHED, ACK_TIMER, DELACK_MAX, TIMER_RTO, WAKE_OUT, Tcb
@@ -89,7 +89,7 @@ def _connected(t: Tcb, seg: Segment, now: i64) -> None:
     t.snd_wnd = seg.window
     t.max_window = seg.window
     if t.srtt_us == 0:
-        set_rto(t)
+        without_sample(t)
     t.retransmits = 0
     t.backoff = 0
     t.move(ESTABLISHED, Cause.RCV_SYN_ACK, now)

@@ -6,7 +6,7 @@ from timewait.tcp.ack import grow_send_buffer
 from timewait.tcp.cc import congestion_control
 from timewait.tcp.fate import queue_fin
 from timewait.tcp.keepalive import keepalive_idle
-from timewait.tcp.rtt import rtt_sample, set_rto
+from timewait.tcp.rtt import rtt_sample, timestamp_sample, without_sample
 from timewait.tcp.segments import TS_OPTION_LENGTH, update_mss
 from timewait.tcp.states import ESTABLISHED, FIN_WAIT_1, Cause
 from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, SEND_SHUTDOWN, WAKE_OUT, Tcb, stamp
@@ -63,8 +63,10 @@ def establish(t: Tcb, seg: Segment, now: i64) -> None:
     """SYN-RECEIVED and our SYN is acknowledged (RFC 9293 3.10.7.4 fifth check)."""
     if t.srtt_us == 0 and t.synack_at:
         rtt_sample(t, (now - t.synack_at) // 1000, now)
+    elif t.srtt_us == 0 and t.ts_ok and seg.has_ts and seg.tsecr:
+        timestamp_sample(t, seg, now)
     if t.srtt_us == 0:
-        set_rto(t)
+        without_sample(t)
     t.snd_una = seg.ack
     t.snd_wnd = seg.window << t.snd_wscale
     t.max_window = t.snd_wnd

@@ -11,8 +11,8 @@ from timewait.tcp.tcb import WAKE_IN, Tcb
 from timewait.tcp.window import free_space
 from timewait.wire.packet import FIN, Buffer, Segment
 
-MAX_SACK_ISLANDS: Final = 64
-"""Islands remembered for reporting; an option has room for four."""
+MAX_SACK_ISLANDS: Final = 4
+"""Islands remembered for reporting, as many as an option has room for (TCP_NUM_SACKS); the data of all is held."""
 
 
 def accept_data(t: Tcb, seg: Segment, now: i64) -> bool:

@@ -4,10 +4,16 @@ RFC 6298 2.4 floors the whole RTO at 1 s. Linux floors the variance term only, a
 tcp_rto_min (200 ms), so that the RTO is never below srtt + 200 ms (quirks.md: RTO-1).
 """
 
+from typing import Final
+
 from timewait.base.instant import SEC, USEC
 from timewait.base.ints import i64
 from timewait.base.seq import seq_gt
 from timewait.tcp.tcb import Tcb
+from timewait.wire.packet import Segment
+
+RTO_FALLBACK: Final = 3 * SEC
+"""TCP_TIMEOUT_FALLBACK."""
 
 
 def rto_max(t: Tcb) -> i64:
@@ -68,6 +74,22 @@ def set_rto(t: Tcb) -> None:
     rto = ((t.srtt_us >> 3) + t.rttvar_us) * USEC
     limit = rto_max(t)
     t.rto = rto if rto < limit else limit
+
+
+def timestamp_sample(t: Tcb, seg: Segment, now: i64) -> None:
+    """RFC 7323 4: the echo says when the segment that it answers was sent; in ms."""
+    sent_ms = (seg.tsecr - t.ts_offset) & 0xFFFFFFFF
+    delta = (now // 1_000_000 - sent_ms) & 0xFFFFFFFF
+    if delta < 0x80000000 // 1000:
+        rtt_sample(t, delta * 1000 if delta else 1000, now)
+
+
+def without_sample(t: Tcb) -> None:
+    """RFC 6298 5.7: the SYN had to be repeated and nothing was measured, so data gets 3 s (tcp_init_metrics)."""
+    t.rto = RTO_FALLBACK
+    t.rttvar_us = RTO_FALLBACK // USEC
+    t.mdev_us = t.rttvar_us
+    t.mdev_max_us = t.rttvar_us
 
 
 def back_off(t: Tcb) -> None:

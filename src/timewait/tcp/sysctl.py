@@ -245,6 +245,7 @@ def _specs() -> dict[str, Spec]:
 SPECS: Final = _specs()
 
 UNUSED: Final[dict[str, str]] = {
+    "net.core.netdev_max_backlog": "1000",
     "net.ipv4.ip_forward": "0",
     "net.ipv4.ipfrag_low_thresh": "3145728",
     "net.ipv4.tcp_allowed_congestion_control": "reno bbr",
