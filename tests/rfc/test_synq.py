@@ -156,7 +156,8 @@ def test_a_cookie_does_not_know_when_it_was_sent(peers, ts, timeout):
     peer.reset_watch()
     _, again = peer.run(timeout * 1.2)
     # The timestamp of a cookie lacks six bits: up to 63 ms, and as much again in the timeout's variance.
-    assert again.at == pytest.approx(timeout, rel=0.07, abs=0.08)
+    # The kernel's timer wheel adds up to an eighth of a long timer.
+    assert timeout - 0.08 <= again.at <= timeout * 1.125 + 0.15
 
 
 def test_a_cookie_is_good_for_two_minutes():
