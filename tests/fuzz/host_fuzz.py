@@ -217,7 +217,7 @@ class Arena:
             assert 0 <= queue.requests <= queue.backlog + 1
             assert len(queue.accept_queue) <= queue.backlog + 1
         assert len(self.target.tcp.endpoints) < 5000
-        assert len(self.target.tcp.heap) < 50_000
+        assert len(self.target.tcp.deadlines) < 50_000
 
 
 def fuzz(iterations: int, seed: int, hostile: int = 50) -> Reasons:

@@ -1,7 +1,7 @@
 """Half-open connections on a host: from a SYN to the accept queue (tcp_conn_request, tcp_v4_syn_recv_sock)."""
 
-from timewait.base.instant import MSEC, NEVER
-from timewait.base.ints import i64
+from timewait.base.instant import MSEC
+from timewait.base.ints import i16, i32, i64
 from timewait.host.listener import Listener
 from timewait.host.route import Route
 from timewait.host.tcp_tables import ConnectionOwner, TcpTables
@@ -78,8 +78,7 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
     req.owner = listener
     tables.endpoints[req.flow] = req
     listener.add(req)
-    req.deadline = now + tables.net.profile.rto_init
-    tables.push(req.deadline, req)
+    tables.wait(req, now + tables.net.profile.rto_init)
     tap = tables.net.tap
     if tap is not None:
         tap.moved(tables.net.name, req.flow, LISTEN, SYN_RCVD, Cause.RCV_SYN, now)
@@ -147,19 +146,17 @@ def cookie_ack(tables: TcpTables, listener: Listener, seg: Segment, now: i64) ->
     if mss == 0:
         counters.TcpExtSyncookiesFailed += 1
         return False
-    req = Request(seg)
-    req.irs = irs
+    req = Request(seg.flow, irs)
     req.iss = (seg.ack - 1) & 0xFFFFFFFF
-    req.mss = mss
-    req.advmss = _advertised_mss(tables, seg.src, listener.options.user_mss, now)
+    req.mss = i32(mss)
+    req.advmss = i32(_advertised_mss(tables, seg.src, listener.options.user_mss, now))
     if seg.has_ts and tables.net.sysctl.tcp_timestamps:
         req.ts_ok = True
-        req.ts_recent = seg.tsval
-        req.ts_offset = timestamp_offset(tables.net, req.laddr, req.raddr)
+        req.timestamps = seg.tsval << 32 | timestamp_offset(tables.net, req.laddr, req.raddr)
         decoded = decode_timestamp(tables.net, seg.tsecr, req.ts_offset)
         if decoded is None:
             return False
-        req.snd_wscale, req.sack_ok = decoded
+        req.snd_wscale, req.sack_ok = i16(decoded[0]), decoded[1]
     choose_window(tables.net, req, listener.options)
     req.cookie = True
     counters.TcpExtSyncookiesRecv += 1
@@ -186,8 +183,7 @@ def for_request(tables: TcpTables, req: Request, seg: Segment, now: i64) -> None
         _finish_handshake(tables, listener, req, seg, now)
     elif verdict == REQ_SYN_ACK:
         _send_syn_ack(tables, req, Why.SYN_ACK_AGAIN, now)
-        req.deadline = now + _request_timeout(tables, req)
-        tables.push(req.deadline, req)
+        tables.wait(req, now + _request_timeout(tables, req))
     elif verdict == REQ_ACK:
         tables.answer(request_ack(tables.net, req, now), now)
     elif verdict == REQ_BAD_ACK:
@@ -216,7 +212,7 @@ def _finish_handshake(tables: TcpTables, listener: Listener, req: Request, seg: 
             req.acked = True
         return
     listener.remove(req)
-    req.deadline = NEVER
+    tables.deadlines.remove(req)
     _accept_child(tables, listener, req, seg, now)
 
 
@@ -256,7 +252,7 @@ def _send_syn_ack(tables: TcpTables, req: Request, why: Why, now: i64) -> None:
 
 
 def _request_timeout(tables: TcpTables, req: Request) -> i64:
-    shift = req.timeouts if req.timeouts < 24 else 24
+    shift: i64 = min(i64(req.timeouts), 24)
     timeout: i64 = tables.net.profile.rto_init << shift
     limit: i64 = tables.net.sysctl.tcp_rto_max_ms * MSEC
     return timeout if timeout < limit else limit
@@ -270,11 +266,12 @@ def request_timer(tables: TcpTables, req: Request, now: i64) -> None:
         forget_request(tables, req, Cause.LISTENER_CLOSED, now)
         return
     retries = listener.synack_retries()
-    expire = req.timeouts >= retries
+    timeouts = i64(req.timeouts)
+    expire = timeouts >= retries
     resend = True
     if listener.defer_accept:
-        expire = expire and (not req.acked or req.timeouts >= listener.defer_accept)
-        resend = not req.acked or req.timeouts >= listener.defer_accept - 1
+        expire = expire and (not req.acked or timeouts >= listener.defer_accept)
+        resend = not req.acked or timeouts >= listener.defer_accept - 1
     tap = tables.net.tap
     if tap is not None:
         tap.timer(tables.net.name, req.flow, "synack", now)
@@ -283,18 +280,17 @@ def request_timer(tables: TcpTables, req: Request, now: i64) -> None:
         return
     if resend:
         _send_syn_ack(tables, req, Why.RTO, now)
-    if req.timeouts == 0:
+    if timeouts == 0:
         listener.young -= 1
     req.timeouts += 1
-    req.deadline = now + _request_timeout(tables, req)
-    tables.push(req.deadline, req)
+    tables.wait(req, now + _request_timeout(tables, req))
 
 
 def forget_request(tables: TcpTables, req: Request, cause: Cause, now: i64) -> None:
     listener = req.owner
     assert isinstance(listener, Listener)
     listener.remove(req)
-    req.deadline = NEVER
+    tables.deadlines.remove(req)
     if tables.endpoints.get(req.flow) is req:
         del tables.endpoints[req.flow]
     tap = tables.net.tap

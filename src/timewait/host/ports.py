@@ -86,6 +86,8 @@ class Kind:
         self.connect_bound: bool = owner.connect_bound
         self.uid: i64 = owner.uid
         self.count: i64 = 0
+        self.next: Kind | None = None
+        """Another kind at the same port."""
 
     def fits(self, owner: PortOwner) -> bool:
         """Whether the owner, as it is now, is of this kind."""
@@ -118,7 +120,8 @@ class PortTable:
 
     def __init__(self, sysctl: Sysctl, streams: Streams) -> None:
         self.sysctl: Sysctl = sysctl
-        self.buckets: dict[int, list[Kind]] = {}
+        self.buckets: dict[int, Kind] = {}
+        """Port -> the first of its kinds."""
         self.rng: random.Random = streams.stream(self.purpose())
         self.key: bytes = streams.secret(self.purpose() + " offset")
         self.perturb: dict[int, int] = {}
@@ -212,20 +215,29 @@ class PortTable:
         assert owner.kind is None, "bound twice"
         self._take(owner, owner.local_addr, port)
 
-    def replace(self, old: PortOwner, new: PortOwner) -> None:
-        """Hand old's port over to new, as a connection does to its TIME-WAIT record. `new` has its own flags."""
-        assert new.kind is None, "bound twice"
-        kind = old.kind
+    def leave(self, owner: PortOwner) -> "Kind":
+        """Release an owner whose TIME-WAIT record keeps the port; what is returned goes to `drop` when that ends."""
+        kind = owner.kind
         assert kind is not None, "not bound"
-        new.connect_bound = old.connect_bound
-        self.release(old)
-        self._take(new, new.local_addr, kind.port)
+        heir = PortOwner()
+        heir.family = owner.family
+        heir.local_addr = owner.local_addr
+        heir.reuse_addr = owner.reuse_addr
+        heir.reuse_port = owner.reuse_port
+        heir.v6only = owner.v6only
+        heir.connect_bound = owner.connect_bound
+        heir.time_wait = True
+        port = kind.port
+        self.release(owner)
+        self._enter(heir, port)
+        assert heir.kind is not None
+        return heir.kind
 
     def refresh(self, owner: PortOwner) -> None:
         """Take notice of changed flags or address of a bound owner; without effect on an unbound one."""
         kind = owner.kind
         if kind is not None and not kind.fits(owner):
-            self._drop(kind)
+            self.drop(kind)
             self._enter(owner, kind.port)
 
     def release(self, owner: PortOwner) -> None:
@@ -234,7 +246,7 @@ class PortTable:
         if kind is not None:
             owner.kind = None
             owner.connect_bound = False
-            self._drop(kind)
+            self.drop(kind)
 
     def in_use(self, port: i64) -> bool:
         """Whether anybody holds the port."""
@@ -245,15 +257,14 @@ class PortTable:
 
         relax=False is bind(0)'s question: then nothing is shared (inet_csk_bind_conflict).
         """
-        kinds = self.buckets.get(port)
-        if kinds is None:
-            return False
         own = owner.kind
-        for kind in kinds:
-            if kind is own and kind.count == 1:
-                continue
-            if not self._may_share(owner, kind, relax) and addresses_meet(addr, owner.v6only, kind.addr, kind.v6only):
-                return True
+        kind = self.buckets.get(port)
+        while kind is not None:
+            alone = kind is own and kind.count == 1
+            if not alone and not self._may_share(owner, kind, relax):
+                if addresses_meet(addr, owner.v6only, kind.addr, kind.v6only):
+                    return True
+            kind = kind.next
         return False
 
     def _may_share(self, owner: PortOwner, kind: Kind, relax: bool) -> bool:
@@ -280,12 +291,13 @@ class PortTable:
     def _connect_may_take(self, port: i64, laddr: bytes, raddr: bytes, rport: i64, is_free: FourTupleFree) -> bool:
         if self._reserved(port):
             return False
-        kinds = self.buckets.get(port)
-        if kinds is None:
+        kind = self.buckets.get(port)
+        if kind is None:
             return True
-        for kind in kinds:
+        while kind is not None:
             if not kind.connect_bound:
                 return False
+            kind = kind.next
         return is_free(laddr, port, raddr, rport)
 
     def _perturbation(self, index: int) -> int:
@@ -308,29 +320,37 @@ class PortTable:
         self._enter(owner, port)
 
     def _enter(self, owner: PortOwner, port: i64) -> None:
-        kinds = self.buckets.get(port)
-        if kinds is None:
-            kinds = []
-            self.buckets[port] = kinds
-        for kind in kinds:
+        first = self.buckets.get(port)
+        kind = first
+        while kind is not None:
             if kind.fits(owner):
                 kind.count += 1
                 owner.kind = kind
                 return
+            kind = kind.next
         fresh = Kind(port, owner)
         fresh.count = 1
-        kinds.append(fresh)
+        fresh.next = first
+        self.buckets[port] = fresh
         owner.kind = fresh
 
-    def _drop(self, kind: Kind) -> None:
+    def drop(self, kind: Kind) -> None:
+        """One owner of this kind less."""
         kind.count -= 1
         assert kind.count >= 0, "a port was given back twice"
         if kind.count:
             return
-        kinds = self.buckets[kind.port]
-        kinds.remove(kind)
-        if not kinds:
-            del self.buckets[kind.port]
+        first = self.buckets[kind.port]
+        if first is kind:
+            if kind.next is None:
+                del self.buckets[kind.port]
+            else:
+                self.buckets[kind.port] = kind.next
+            return
+        while first.next is not kind:
+            assert first.next is not None, "a kind that is not at its port"
+            first = first.next
+        first.next = kind.next
 
 
 class UdpPortTable(PortTable):

@@ -38,14 +38,12 @@ def tcp_rows(layer: TcpLayer, processes: list[Process], now: i64) -> list[Socket
         elif isinstance(found, TimeWait):
             local = (found.laddr, int(found.lport))
             remote = (found.raddr, int(found.rport))
-            rows.append(
-                SocketRow(found.substate, local, remote, timer="timewait", remaining=max(found.deadline - now, 0))
-            )
+            rows.append(SocketRow(found.substate, local, remote, timer="timewait", remaining=max(found.at - now, 0)))
         elif isinstance(found, Request):
             local = (found.laddr, int(found.lport))
             remote = (found.raddr, int(found.rport))
-            left = max(found.deadline - now, 0)
-            rows.append(SocketRow(SYN_RCVD, local, remote, timer="on", remaining=left, retrans=found.timeouts))
+            left = max(found.at - now, 0)
+            rows.append(SocketRow(SYN_RCVD, local, remote, timer="on", remaining=left, retrans=int(found.timeouts)))
     return rows
 
 

@@ -1,10 +1,9 @@
 """TCP on a host: whose segment this is, and when timers run (tcp_ipv4.c, inet_hashtables.c)."""
 
 import errno
-from heapq import heappop
 
 from timewait.base.errors import os_error
-from timewait.base.instant import MSEC, NEVER
+from timewait.base.instant import NEVER
 from timewait.base.ints import i64
 from timewait.base.rng import keyed_hash
 from timewait.base.seq import seq_between
@@ -30,6 +29,7 @@ from timewait.tcp.timewait import (
     TW_ACK,
     TW_DROP,
     TW_KILL,
+    TW_RESTART,
     TW_RST,
     TW_SYN,
     TimeWait,
@@ -110,6 +110,9 @@ class TcpLayer(TcpTables):
     def _for_time_wait(self, tw: TimeWait, seg: Segment, now: i64) -> None:
         """A segment for a connection that is only a record any more."""
         verdict = arrive_time_wait(tw, seg, self.net, now)
+        if verdict & TW_RESTART:
+            verdict &= ~TW_RESTART
+            self.wait(tw, now + self.net.profile.timewait_len)
         if verdict == TW_DROP:
             return
         if verdict == TW_SYN:
@@ -146,8 +149,7 @@ class TcpLayer(TcpTables):
             return False
         if reuse == 2 and not self.machine.routes.is_local(tw.raddr):
             return False
-        age = self.machine.now() - tw.created
-        return age > self.net.sysctl.tcp_tw_reuse_delay * MSEC
+        return tw.age_ms(self.machine.now()) > self.net.sysctl.tcp_tw_reuse_delay
 
     def open(self, t: Tcb, now: i64) -> i64:
         """Enter a connection that is about to send its SYN; returns the ISN it must use, -1 for any.
@@ -209,42 +211,30 @@ class TcpLayer(TcpTables):
 
     def on_timeout(self, now: i64) -> None:
         """Run every connection whose deadline has come."""
-        heap = self.heap
-        while heap and heap[0][0] <= now:
-            found = heappop(heap)[2]
-            kind = found.kind
-            if kind == KIND_TCB:
-                assert isinstance(found, Tcb)
+        deadlines = self.deadlines
+        found = deadlines.due(now)
+        while found is not None:
+            if isinstance(found, Tcb):
                 self._tcb_due(found, now)
-            elif kind == KIND_TIME_WAIT:
-                assert isinstance(found, TimeWait)
+            elif isinstance(found, TimeWait):
                 self._time_wait_due(found, now)
             else:
                 assert isinstance(found, Request)
-                if found.deadline <= now:
-                    found.deadline = NEVER
-                    request_timer(self, found, now)
-        self.earliest = heap[0][0] if heap else NEVER
+                request_timer(self, found, now)
+            found = deadlines.due(now)
 
     def _tcb_due(self, t: Tcb, now: i64) -> None:
-        t.armed_at = NEVER
         if t.done:
             return
         at = next_timeout(t)
         if at > now:
             if at < NEVER:
-                t.armed_at = at
-                self.push(at, t)
+                self.wait(t, at)
             return
         on_timeout(t, now)
         self.drain(t, now)
 
     def _time_wait_due(self, tw: TimeWait, now: i64) -> None:
-        if tw.deadline == NEVER:
-            return
-        if tw.deadline > now:
-            self.push(tw.deadline, tw)
-            return
         tap = self.net.tap
         if tap is not None:
             tap.timer(self.net.name, tw.flow, "time_wait", now)

@@ -71,6 +71,17 @@ class TcpOptions:
         self.ttl: i64 = 0
 
     def copy(self) -> "TcpOptions":
+        """The same values, for a socket that is about to change one."""
+        new = self.inherited()
+        new.syn_retries = self.syn_retries
+        new.defer_accept = self.defer_accept
+        new.window_clamp = self.window_clamp
+        new.pingpong = self.pingpong
+        new.fast_open_limit = self.fast_open_limit
+        new.fast_open_connect = self.fast_open_connect
+        return new
+
+    def inherited(self) -> "TcpOptions":
         """What an accepted socket starts with."""
         new = TcpOptions()
         new.nonagle = self.nonagle

@@ -1,6 +1,7 @@
 """TCP sockets: the calls of a program, with Linux's order of checks and errno (af_inet.c, tcp.c)."""
 
 import errno
+from typing import Final
 
 from timewait.base.errors import os_error
 from timewait.base.instant import SEC
@@ -46,6 +47,7 @@ from timewait.tcp.tcb import RCV_SHUTDOWN, Tcb
 from timewait.tcp.urgent import receive_urgent, waiting
 from timewait.wire.packet import Buffer
 
+_UNTOUCHED: Final = TcpOptions()
 MIN_SNDBUF = 4608
 """SOCK_MIN_SNDBUF, rounded as Linux shows it."""
 MIN_RCVBUF = 2304
@@ -74,7 +76,19 @@ class TcpSocket(ConnectionOwner):
         """SO_LINGER in ns; -1: off."""
         self.deferred: tuple[bytes, int] | None = None
         """Where TCP_FASTOPEN_CONNECT will connect to with the first data."""
-        self.options: TcpOptions = TcpOptions()
+        self.options: TcpOptions = _UNTOUCHED
+        """Shared with other sockets until `own_options` is asked for: most programs set none, or all alike."""
+        self.owns_options = False
+        self.heirs: TcpOptions | None = None
+        """What accepted sockets share; None: to be made."""
+
+    def own_options(self) -> TcpOptions:
+        """The options, for a change that concerns no other socket."""
+        self.heirs = None
+        if not self.owns_options:
+            self.options = self.options.copy()
+            self.owns_options = True
+        return self.options
 
     # bind, listen, connect, accept
 
@@ -214,7 +228,9 @@ class TcpSocket(ConnectionOwner):
         sock.tcb = t
         sock.connected = True
         sock.linger = self.linger
-        sock.options = self.options.copy()
+        if self.heirs is None:
+            self.heirs = self.options.inherited()
+        sock.options = self.heirs
         sock.bound.local_addr = t.laddr
         sock.bound.local_port = t.lport
         sock.bound.reuse_addr = self.bound.reuse_addr
@@ -419,7 +435,7 @@ class TcpSocket(ConnectionOwner):
             self.bound.v6only = bool(value)
             return
         now = self.layer.machine.now()
-        self.options.set(level, name, value, self.tcb, self.layer.net, now)
+        self.own_options().set(level, name, value, self.tcb, self.layer.net, now)
         if self.listener is not None:
             self.listener.defer_accept = self.options.defer_accept
             self.listener.fast_open_limit = self.options.fast_open_limit
@@ -442,21 +458,21 @@ class TcpSocket(ConnectionOwner):
                 self.bound.reuse_port = bool(number)
             self.layer.ports.refresh(self.bound)
         elif name == SO_KEEPALIVE:
-            self.options.keepalive = bool(number)
+            self.own_options().keepalive = bool(number)
             t = self.tcb
             if t is not None and not t.retired:
                 set_keepalive(t, bool(number), self.layer.machine.now())
                 self.layer.after(t, self.layer.machine.now())
         elif name == SO_SNDBUF:
-            self.options.sndbuf = max(2 * number, MIN_SNDBUF)
+            self.own_options().sndbuf = max(2 * number, MIN_SNDBUF)
             self.options.apply_buffers(self.tcb)
         elif name == SO_RCVBUF:
-            self.options.rcvbuf = max(2 * number, MIN_RCVBUF)
+            self.own_options().rcvbuf = max(2 * number, MIN_RCVBUF)
             self.options.apply_buffers(self.tcb)
             if self.listener is not None:
                 self.listener.options.rcvbuf = self.options.rcvbuf
         elif name == SO_OOBINLINE:
-            self.options.oob_inline = bool(number)
+            self.own_options().oob_inline = bool(number)
             if self.tcb is not None:
                 self.tcb.urg_inline = bool(number)
         elif name == SO_RCVLOWAT:

@@ -1,21 +1,20 @@
 """What TCP on a host keeps: connections and their smaller kin by flow, listeners by port, deadlines in a heap.
 
 One dict holds connections, half-open requests and TIME-WAIT records by the flow of
-what arrives, so that one look-up finds any of them. One heap holds their deadlines;
-an entry that came too early because its deadline moved on is pushed again.
+what arrives, so that one look-up finds any of them. One heap holds their deadlines; a
+connection's that only moved later stays where it is, and is put off when it comes up.
 """
 
-from heapq import heappush
 from typing import Final
 
-from timewait.base.instant import NEVER
+from timewait.base.deadlines import Deadlines
 from timewait.base.ints import i64
 from timewait.base.native import mypyc_attr
 from timewait.base.rng import Streams
 from timewait.host.file import Socket
 from timewait.host.listener import Listener
 from timewait.host.machine import Machine
-from timewait.host.ports import PortOwner, PortTable
+from timewait.host.ports import Kind, PortOwner, PortTable
 from timewait.host.recycle import PeerStamps
 from timewait.host.route import Route
 from timewait.tcp.calls import abort
@@ -65,9 +64,7 @@ class TcpTables:
         self.listeners: dict[int, list[Listener]] = {}
         self.time_waits: i64 = 0
         self.peer_stamps = PeerStamps()
-        self.heap: list[tuple[int, int, Endpoint]] = []
-        self.order: i64 = 0
-        self.earliest: i64 = NEVER
+        self.deadlines = Deadlines()
         self.key = streams.secret("tcp reuseport")
         self.batching = False
         self.dirty: list[Tcb] = []
@@ -110,9 +107,8 @@ class TcpTables:
             self._retire(t, now)
             return
         at = next_timeout(t)
-        if at < t.armed_at:
-            t.armed_at = at
-            self.push(at, t)
+        if at < t.at:
+            self.wait(t, at)
 
     def flush(self) -> None:
         """Drain the connections that were touched while batching."""
@@ -160,6 +156,7 @@ class TcpTables:
             return
 
     def remove(self, t: Tcb) -> None:
+        self.deadlines.remove(t)
         if self.endpoints.get(t.flow) is t:
             del self.endpoints[t.flow]
 
@@ -193,31 +190,24 @@ class TcpTables:
         if self.net.sysctl.tcp_tw_recycle and t.ts_ok:
             self.peer_stamps.remember(t.raddr, t.ts_recent, now)
             lifetime = (t.rto << 2) - (t.rto >> 1)
-        tw = TimeWait(t, substate, now + lifetime, now)
+        tw = TimeWait(t, substate, now)
+        self.deadlines.remove(t)
         self.endpoints[t.flow] = tw
         self.time_waits += 1
         owner = t.owner
         if isinstance(owner, ConnectionOwner) and owner.bound.kind is not None:
-            bound = PortOwner()
-            bound.family = owner.bound.family
-            bound.local_addr = owner.bound.local_addr
-            bound.local_port = t.lport
-            bound.reuse_addr = owner.bound.reuse_addr
-            bound.reuse_port = owner.bound.reuse_port
-            bound.v6only = owner.bound.v6only
-            bound.time_wait = True
-            self.ports.replace(owner.bound, bound)
-            tw.owner = bound
-        self.push(tw.deadline, tw)
+            tw.bound = self.ports.leave(owner.bound)
+        self.wait(tw, now + lifetime)
 
     def forget_time_wait(self, tw: TimeWait, cause: Cause, now: i64) -> None:
         """The record ends."""
-        tw.deadline = NEVER
+        self.deadlines.remove(tw)
         if self.endpoints.get(tw.flow) is tw:
             del self.endpoints[tw.flow]
         self.time_waits -= 1
-        if isinstance(tw.owner, PortOwner):
-            self.ports.release(tw.owner)
+        bound = tw.bound
+        if isinstance(bound, Kind):
+            self.ports.drop(bound)
         tap = self.net.tap
         if tap is not None:
             tap.moved(self.net.name, tw.flow, tw.substate, CLOSED, cause, now)
@@ -226,13 +216,13 @@ class TcpTables:
 
     def next_timeout(self) -> i64:
         """The earliest deadline of any connection; may be earlier than anything that is really due."""
-        return self.heap[0][0] if self.heap else NEVER
+        return self.deadlines.earliest()
 
-    def push(self, at: i64, what: Endpoint) -> None:
-        self.order += 1
-        heappush(self.heap, (int(at), int(self.order), what))
-        if at < self.earliest:
-            self.earliest = at
+    def wait(self, what: Endpoint, at: i64) -> None:
+        """Let something come up at `at`."""
+        before = self.deadlines.earliest()
+        self.deadlines.put(what, at)
+        if at < before:
             self.machine.timeout_changed()
 
     # Out
@@ -265,7 +255,6 @@ class TcpTables:
         """Power is gone: everything is forgotten, nothing is sent."""
         self.endpoints = {}
         self.listeners = {}
-        self.heap = []
+        self.deadlines.clear()
         self.dirty = []
         self.time_waits = 0
-        self.earliest = NEVER

@@ -6,8 +6,8 @@ fills. The queues that hold requests belong to the host's listener.
 
 from typing import Final
 
-from timewait.base.instant import MSEC, NEVER
-from timewait.base.ints import i64
+from timewait.base.instant import MSEC
+from timewait.base.ints import i16, i32, i64
 from timewait.base.seq import seq_between, seq_diff, seq_gt, seq_lt
 from timewait.tcp.cookies import cookie_timestamp, make_cookie
 from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
@@ -16,7 +16,7 @@ from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import SYN_RCVD
 from timewait.tcp.tcb import KIND_REQUEST, MAX_WSCALE, MSS_DEFAULT, Endpoint, Tcb, stamp
 from timewait.tcp.window import initial_window, window_from_space
-from timewait.wire.packet import ACK, PROTO_TCP, RST, SYN, Segment
+from timewait.wire.packet import ACK, PROTO_TCP, RST, SYN, Segment, local_end, port_at, remote_end, reversed_flow
 
 # What a half-open connection makes of a segment.
 REQ_DROP: Final = 0
@@ -35,44 +35,89 @@ REQ_BAD_ACK: Final = 6
 
 
 class Request(Endpoint):
-    """A half-open connection (Linux: request_sock)."""
+    """A half-open connection (Linux: request_sock), packed because a flood fills memory with them.
 
-    def __init__(self, seg: Segment) -> None:
+    `at` is when its SYN-ACK is repeated.
+    """
+
+    mss: i32
+    """The peer's MSS."""
+    advmss: i32
+    rcv_wnd: i32
+    window_clamp: i32
+    snd_wscale: i16
+    """-1: the peer offered none."""
+    rcv_wscale: i16
+    timeouts: i16
+    retransmits: i16
+    sack_ok: bool
+    ts_ok: bool
+    cookie: bool
+    fast_open_exp: bool
+    acked: bool
+    """The handshake was completed, but there was no room in the accept queue, or data is awaited."""
+
+    def __init__(self, flow: bytes, irs: i64) -> None:
         self.kind = KIND_REQUEST
-        self.flow: bytes = seg.flow
-        self.laddr: bytes = seg.dst
-        self.raddr: bytes = seg.src
-        self.lport: i64 = seg.dport
-        self.rport: i64 = seg.sport
-        self.irs: i64 = seg.seq
+        self.flow: bytes = flow
+        self.irs: i64 = irs
         self.iss: i64 = 0
-        self.mss: i64 = MSS_DEFAULT
-        """The peer's MSS."""
-        self.advmss: i64 = 1460
-        self.snd_wscale: i64 = -1
-        self.rcv_wscale: i64 = 0
-        self.rcv_wnd: i64 = 0
-        self.window_clamp: i64 = 0
-        self.sack_ok: bool = False
-        self.ts_ok: bool = False
-        self.ts_recent: i64 = 0
-        self.ts_offset: i64 = 0
-        self.first_tsval: i64 = 0
-        """TSval of the first SYN-ACK and of the latest: what an acceptable ACK echoes lies between them."""
-        self.last_tsval: i64 = 0
-        self.cookie: bool = False
+        self.mss = MSS_DEFAULT
+        self.advmss = 1460
+        self.snd_wscale = -1
+        self.rcv_wscale = 0
+        self.rcv_wnd = 0
+        self.window_clamp = 0
+        self.sack_ok = False
+        self.ts_ok = False
+        self.timestamps: i64 = 0
+        """TS.Recent above our timestamps' offset."""
+        self.tsvals: i64 = 0
+        """TSval of the first SYN-ACK above the latest's: what an acceptable ACK echoes lies between them."""
+        self.cookie = False
         self.fast_open: bytes | None = None
         """Fast open cookie to grant in the SYN-ACK."""
-        self.fast_open_exp: bool = False
-        self.acked: bool = False
-        """The handshake was completed, but there was no room in the accept queue, or data is awaited."""
-        self.timeouts: i64 = 0
-        self.retransmits: i64 = 0
+        self.fast_open_exp = False
+        self.acked = False
+        self.timeouts = 0
+        self.retransmits = 0
         self.sent_at: i64 = 0
-        self.deadline: i64 = NEVER
         self.last_oow_ack: i64 = 0
         self.owner: object = None
         """The listener."""
+
+    @property
+    def ts_recent(self) -> i64:
+        return self.timestamps >> 32 & 0xFFFFFFFF
+
+    @property
+    def ts_offset(self) -> i64:
+        return self.timestamps & 0xFFFFFFFF
+
+    def sent_tsval(self, tsval: i64) -> None:
+        """A SYN-ACK goes out with this timestamp."""
+        first = self.tsvals if self.tsvals else tsval << 32
+        self.tsvals = first >> 32 << 32 | tsval
+
+    def sent_this(self, tsecr: i64) -> bool:
+        """Whether an echoed timestamp is one that we sent, or lies between such."""
+        return seq_between(self.tsvals >> 32 & 0xFFFFFFFF, tsecr, self.tsvals & 0xFFFFFFFF)
+
+    @property
+    def laddr(self) -> bytes:
+        return local_end(self.flow)
+
+    @property
+    def raddr(self) -> bytes:
+        return remote_end(self.flow)
+
+    @property
+    def lport(self) -> i64:
+        return port_at(self.flow, 2)
+
+    @property
+    def rport(self) -> i64:
+        return port_at(self.flow, 4)
 
 
 class ListenOptions:
@@ -89,23 +134,23 @@ class ListenOptions:
 def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, now: i64) -> Request:
     """A half-open connection from a SYN: options agreed, ISN chosen (tcp_conn_request, tcp_openreq_init)."""
     sysctl = net.sysctl
-    req = Request(seg)
+    req = Request(seg.flow, seg.seq)
     mss = seg.mss if seg.mss else MSS_DEFAULT
-    req.mss = options.user_mss if options.user_mss and options.user_mss < mss else mss
-    req.advmss = options.advmss
+    req.mss = i32(options.user_mss if options.user_mss and options.user_mss < mss else mss)
+    req.advmss = i32(options.advmss)
     req.ts_ok = bool(seg.has_ts and sysctl.tcp_timestamps)
     # A cookie has room for the other options only in the timestamp.
     keeps_options = not cookie or req.ts_ok
     req.sack_ok = bool(seg.sack_permitted and sysctl.tcp_sack) and keeps_options
     if seg.wscale >= 0 and sysctl.tcp_window_scaling and keeps_options:
-        req.snd_wscale = seg.wscale if seg.wscale < MAX_WSCALE else MAX_WSCALE
+        req.snd_wscale = i16(min(seg.wscale, MAX_WSCALE))
     if req.ts_ok:
-        req.ts_recent = seg.tsval
-        req.ts_offset = timestamp_offset(net, req.laddr, req.raddr)
+        req.timestamps = seg.tsval << 32 | timestamp_offset(net, req.laddr, req.raddr)
     choose_window(net, req, options)
     req.cookie = cookie
     if cookie:
-        req.iss, req.mss = make_cookie(net, seg.flow, seg.seq, req.mss, now)
+        req.iss, mss = make_cookie(net, seg.flow, seg.seq, i64(req.mss), now)
+        req.mss = i32(mss)
     elif options.isn != NO_ISN:
         req.iss = options.isn
     else:
@@ -117,37 +162,36 @@ def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, n
 def choose_window(net: Net, req: Request, options: ListenOptions) -> None:
     """The window to offer: multiples of what a segment will carry (tcp_openreq_init_rwin)."""
     space = window_from_space(net.sysctl, options.rcvbuf)
-    mss = req.advmss - (12 if req.ts_ok else 0)
-    req.rcv_wnd, req.window_clamp, req.rcv_wscale = initial_window(net.sysctl, space, mss, req.snd_wscale >= 0)
+    mss = i64(req.advmss) - (12 if req.ts_ok else 0)
+    window, clamp, scale = initial_window(net.sysctl, space, mss, req.snd_wscale >= 0)
+    req.rcv_wnd, req.window_clamp, req.rcv_wscale = i32(window), i32(clamp), i16(scale)
 
 
 def syn_ack(net: Net, req: Request, why: Why, now: i64) -> Segment:
     """The SYN-ACK of a half-open connection."""
     seg = _reply(net, req, SYN | ACK, req.iss, why)
-    seg.window = req.rcv_wnd if req.rcv_wnd < 65535 else 65535
-    seg.mss = req.advmss
+    seg.window = min(i64(req.rcv_wnd), 65535)
+    seg.mss = i64(req.advmss)
     seg.sack_permitted = req.sack_ok
     seg.fast_open = req.fast_open
     seg.fast_open_exp = req.fast_open_exp
     if req.snd_wscale >= 0:
-        seg.wscale = req.rcv_wscale
+        seg.wscale = i64(req.rcv_wscale)
     if req.ts_ok:
         seg.has_ts = True
         seg.tsecr = req.ts_recent
         if req.cookie:
-            seg.tsval = cookie_timestamp(req.snd_wscale, req.sack_ok, req.ts_offset, now)
+            seg.tsval = cookie_timestamp(i64(req.snd_wscale), req.sack_ok, req.ts_offset, now)
         else:
             seg.tsval = (now // MSEC + req.ts_offset) & 0xFFFFFFFF
-        if req.first_tsval == 0:
-            req.first_tsval = seg.tsval
-        req.last_tsval = seg.tsval
+        req.sent_tsval(seg.tsval)
     return seg
 
 
 def request_ack(net: Net, req: Request, now: i64) -> Segment:
     """<SEQ=ISS+1><ACK=IRS+1><CTL=ACK>: what we expect of a half-open peer (tcp_v4_reqsk_send_ack)."""
     seg = _reply(net, req, ACK, (req.iss + 1) & 0xFFFFFFFF, Why.CHALLENGE_ACK)
-    seg.window = req.rcv_wnd >> req.rcv_wscale
+    seg.window = i64(req.rcv_wnd) >> i64(req.rcv_wscale)
     if req.ts_ok:
         seg.has_ts = True
         seg.tsval = (now // MSEC + req.ts_offset) & 0xFFFFFFFF
@@ -164,7 +208,7 @@ def _reply(net: Net, req: Request, flags: i64, seq: i64, why: Why) -> Segment:
     seg.dont_fragment = net.sysctl.ip_no_pmtu_disc == 0
     seg.sport = req.lport
     seg.dport = req.rport
-    seg.flow = req.laddr + req.raddr + req.flow[-2:] + req.flow[-4:-2]
+    seg.flow = reversed_flow(req.flow)
     seg.flags = flags
     seg.seq = seq
     seg.ack = (req.irs + 1) & 0xFFFFFFFF
@@ -185,17 +229,17 @@ def check_request(net: Net, req: Request, seg: Segment, defer_accept: i64, now: 
     if flags & ACK and not flags & RST and seg.ack != (req.iss + 1) & 0xFFFFFFFF:
         return REQ_BAD_ACK
     echoes = seg.has_ts and req.ts_ok and seg.tsecr != 0 and not paws_reject
-    if echoes and not seq_between(req.first_tsval, seg.tsecr, req.last_tsval):
+    if echoes and not req.sent_this(seg.tsecr):
         net.counters.TcpExtTSEcrRejected += 1
         _dropped(net, seg, Drop.REQUEST_BAD_TSECR, now)
         return REQ_DROP if flags & RST or _oow_limited(net, req, seg, now) else REQ_ACK
-    if paws_reject or not _in_window(seg.seq, end, rcv_nxt, (rcv_nxt + req.rcv_wnd) & 0xFFFFFFFF):
+    if paws_reject or not _in_window(seg.seq, end, rcv_nxt, (rcv_nxt + i64(req.rcv_wnd)) & 0xFFFFFFFF):
         _dropped(net, seg, Drop.PAWS if paws_reject else Drop.REQUEST_OUT_OF_WINDOW, now)
         if paws_reject:
             net.counters.TcpExtPAWSEstab += 1
         return REQ_DROP if flags & RST or _oow_limited(net, req, seg, now) else REQ_ACK
     if seg.has_ts and req.ts_ok and not seq_gt(seg.seq, rcv_nxt):
-        req.ts_recent = seg.tsval
+        req.timestamps = seg.tsval << 32 | req.ts_offset
     if seg.seq == req.irs:
         flags &= ~SYN
     if flags & RST:
@@ -211,7 +255,7 @@ def check_request(net: Net, req: Request, seg: Segment, defer_accept: i64, now: 
     if not flags & ACK:
         _dropped(net, seg, Drop.REQUEST_NO_ACK, now)
         return REQ_DROP
-    if req.timeouts < defer_accept and end == rcv_nxt:
+    if i64(req.timeouts) < defer_accept and end == rcv_nxt:
         req.acked = True
         net.counters.TcpExtTCPDeferAcceptDrop += 1
         _dropped(net, seg, Drop.DEFER_ACCEPT, now)
@@ -277,25 +321,25 @@ def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64
     t.copied_seq = t.rcv_nxt
     t.last_ack_sent = t.rcv_nxt
     t.snd_wl1 = req.irs
-    t.rcv_wnd = req.rcv_wnd
-    t.rcv_ssthresh = req.rcv_wnd
-    t.window_clamp = req.window_clamp
-    t.rcv_wscale = req.rcv_wscale
+    t.rcv_wnd = i64(req.rcv_wnd)
+    t.rcv_ssthresh = t.rcv_wnd
+    t.window_clamp = i64(req.window_clamp)
+    t.rcv_wscale = i64(req.rcv_wscale)
     t.wscale_ok = req.snd_wscale >= 0
-    t.snd_wscale = req.snd_wscale if t.wscale_ok else 0
+    t.snd_wscale = i64(req.snd_wscale) if t.wscale_ok else 0
     t.sack_ok = req.sack_ok
     t.ts_ok = req.ts_ok
     t.ts_recent = req.ts_recent
     t.ts_recent_stamp = stamp(now) if req.ts_ok else 0
     t.ts_offset = req.ts_offset
-    t.mss_clamp = req.mss
+    t.mss_clamp = i64(req.mss)
     t.user_mss = options.user_mss
-    t.advmss = req.advmss
-    t.announced_mss = req.advmss
+    t.advmss = i64(req.advmss)
+    t.announced_mss = t.advmss
     t.pmtu = pmtu
     t.rcvbuf = options.rcvbuf
     # When a cookie's SYN-ACK was sent nobody knows, nor which of several was answered.
     t.synack_at = 0 if req.cookie or req.retransmits else stamp(req.sent_at)
-    t.total_retrans = req.retransmits
+    t.total_retrans = i64(req.retransmits)
     t.state = SYN_RCVD
     return t

@@ -9,8 +9,9 @@ modules named after it.
 from collections import deque
 from typing import Final
 
+from timewait.base.deadlines import Deadline
 from timewait.base.instant import NEVER, SEC
-from timewait.base.ints import i64
+from timewait.base.ints import i32, i64
 from timewait.base.native import mypyc_attr
 from timewait.tcp.cc.base import CongestionControl
 from timewait.tcp.loss.queue import RetransmitQueue
@@ -77,10 +78,13 @@ def stamp(now: i64) -> i64:
 
 
 @mypyc_attr(acyclic=True)
-class Endpoint:
-    """Whatever the demux finds under a four-tuple: a Tcb, a half-open request or a TIME-WAIT record."""
+class Endpoint(Deadline):
+    """Whatever the demux finds under a four-tuple: a Tcb, a half-open request or a TIME-WAIT record.
 
-    kind: i64 = 0
+    It waits in its host's heap until `at`.
+    """
+
+    kind: i32 = 0
 
 
 KIND_TCB: Final = 1
@@ -102,6 +106,43 @@ class Chunk:
 class Tcb(Endpoint):
     """One connection."""
 
+    # Flags are declared together: compiled, eight of them share a machine word. What they mean stands below.
+    urgent_out: bool
+    rcvbuf_locked: bool
+    rcv_fin: bool
+    ts_ok: bool
+    sack_ok: bool
+    wscale_ok: bool
+    fin_queued: bool
+    fin_sent: bool
+    fin_pushed: bool
+    sndbuf_locked: bool
+    more_to_come: bool
+    no_space: bool
+    lost_pending: bool
+    undo_active: bool
+    eifel_delayed: bool
+    frto: bool
+    is_cwnd_limited: bool
+    rack_advanced: bool
+    rack_dsack_seen: bool
+    tlp_active: bool
+    tlp_retrans: bool
+    urg_valid: bool
+    urg_inline: bool
+    quickack_forced: bool
+    defer_connect_ack: bool
+    fast_open: bool
+    syn_data: bool
+    syn_data_acked: bool
+    dirty: bool
+    retired: bool
+    keepalive: bool
+    orphan: bool
+    passive: bool
+    done: bool
+    dont_fragment: bool
+
     def __init__(self, net: Net, laddr: bytes, lport: i64, raddr: bytes, rport: i64) -> None:
         self.kind = KIND_TCB
         self.net: Net = net
@@ -117,7 +158,7 @@ class Tcb(Endpoint):
         """IP plus TCP header without options."""
         self.tos: i64 = 0
         self.ttl: i64 = net.sysctl.ip_default_ttl
-        self.dont_fragment: bool = net.sysctl.ip_no_pmtu_disc == 0
+        self.dont_fragment = net.sysctl.ip_no_pmtu_disc == 0
         """Path MTU discovery wants DF on every segment (RFC 1191); without it routers may fragment."""
         self.owner: object = None
         """The socket above, for the host's use."""
@@ -341,8 +382,6 @@ class Tcb(Endpoint):
         """The host's note: touched while it collects input, to be drained at the end."""
         self.retired = False
         """The host's note: taken out of its tables."""
-        self.armed_at: i64 = NEVER
-        """The host's note: the deadline under which this connection stands in its timer heap."""
         self.probes_out: i64 = 0
         self.probe_stamp: i64 = 0
 

@@ -3,14 +3,14 @@
 from typing import Final
 
 from timewait.base.instant import MSEC, SEC
-from timewait.base.ints import i64
+from timewait.base.ints import i16, i32, i64
 from timewait.base.native import mypyc_attr
 from timewait.base.seq import seq_diff, seq_gt, seq_lt
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop, Why
-from timewait.tcp.states import TIME_WAIT, Cause, State
+from timewait.tcp.states import FIN_WAIT_2, TIME_WAIT, Cause, State
 from timewait.tcp.tcb import KIND_TIME_WAIT, Endpoint, Tcb, stamp
-from timewait.wire.packet import ACK, FIN, PROTO_TCP, RST, SYN, Segment
+from timewait.wire.packet import ACK, FIN, PROTO_TCP, RST, SYN, Segment, local_end, port_at, remote_end, reversed_flow
 
 # What a record makes of a segment.
 TW_DROP: Final = 0
@@ -18,54 +18,138 @@ TW_ACK: Final = 1
 TW_RST: Final = 2
 TW_SYN: Final = 3
 TW_KILL: Final = 4
+TW_RESTART: Final = 8
+"""Added to a verdict: 2 MSL begin anew."""
 
 PAWS_IDLE: Final = 24 * 24 * 3600 * SEC
 
 
+_LOW: Final = 0xFFFFFFFF
+
+
 @mypyc_attr(acyclic=True)
 class TimeWait(Endpoint):
-    """What is left of a connection: enough to acknowledge, to refuse and to be taken over."""
+    """What is left of a connection: enough to acknowledge, to refuse and to be taken over.
 
-    def __init__(self, t: Tcb, substate: State, deadline: i64, now: i64) -> None:
+    A million of them may be held, so that the record is packed: numbers of 32 bits share a
+    machine word in pairs, and what `flow` says is not said again. `at` is when it ends.
+    """
+
+    rcv_wnd: i32
+    rcv_wscale: i16
+    ts_ok: bool
+    waits_for_fin: bool
+    """FIN_WAIT_2 for an orphan whose peer has not sent its FIN; else TIME_WAIT."""
+    stamp_s: i32
+    """When ts_recent was taken, in s; 0 when never (tw_ts_recent_stamp)."""
+    flow: bytes
+    """The demux key: peer's address, our address, peer's port, our port."""
+    bound: object
+    """The port binding it keeps, for the host."""
+    sequence: i64
+    """SND.NXT above RCV.NXT."""
+    timestamps: i64
+    """TS.Recent above our timestamps' offset."""
+    times: i64
+    """When it was made above when it last answered out of order, both in ms modulo 2^32; 0 for the latter: never."""
+
+    def __init__(self, t: Tcb, substate: State, now: i64) -> None:
         self.kind = KIND_TIME_WAIT
-        self.created: i64 = now
-        self.flow: bytes = t.flow
-        self.laddr: bytes = t.laddr
-        self.raddr: bytes = t.raddr
-        self.lport: i64 = t.lport
-        self.rport: i64 = t.rport
-        self.substate: State = substate
-        """TIME_WAIT, or FIN_WAIT_2 for an orphan whose peer has not sent its FIN."""
-        self.snd_nxt: i64 = t.snd_nxt
-        self.rcv_nxt: i64 = t.rcv_nxt
-        self.rcv_wnd: i64 = t.receive_window()
-        self.rcv_wscale: i64 = t.rcv_wscale
-        self.ts_ok: bool = t.ts_ok
-        self.ts_recent: i64 = t.ts_recent
-        self.ts_recent_stamp: i64 = t.ts_recent_stamp
-        self.ts_offset: i64 = t.ts_offset
-        self.deadline: i64 = deadline
-        self.last_oow_ack: i64 = 0
-        self.owner: object = None
-        """The port binding it keeps, for the host."""
+        self.rcv_wnd = i32(t.receive_window())
+        self.rcv_wscale = i16(t.rcv_wscale)
+        self.ts_ok = t.ts_ok
+        self.waits_for_fin = substate is not TIME_WAIT
+        self.stamp_s = _seconds(t.ts_recent_stamp)
+        self.flow = t.flow
+        self.bound = None
+        self.sequence = t.snd_nxt << 32 | t.rcv_nxt
+        self.timestamps = t.ts_recent << 32 | t.ts_offset
+        self.times = (now // MSEC & _LOW) << 32
+
+    @property
+    def substate(self) -> State:
+        """TIME_WAIT or FIN_WAIT_2."""
+        return FIN_WAIT_2 if self.waits_for_fin else TIME_WAIT
+
+    @property
+    def snd_nxt(self) -> i64:
+        return self.sequence >> 32 & _LOW
+
+    @property
+    def rcv_nxt(self) -> i64:
+        return self.sequence & _LOW
+
+    @property
+    def ts_recent(self) -> i64:
+        return self.timestamps >> 32 & _LOW
+
+    @property
+    def ts_offset(self) -> i64:
+        return self.timestamps & _LOW
+
+    @property
+    def ts_recent_stamp(self) -> i64:
+        """When ts_recent was taken, in ns, to the second; 0 when never."""
+        return i64(self.stamp_s) * SEC
+
+    @property
+    def laddr(self) -> bytes:
+        return local_end(self.flow)
+
+    @property
+    def raddr(self) -> bytes:
+        return remote_end(self.flow)
+
+    @property
+    def lport(self) -> i64:
+        return port_at(self.flow, 2)
+
+    @property
+    def rport(self) -> i64:
+        return port_at(self.flow, 4)
+
+    def age_ms(self, now: i64) -> i64:
+        """Milliseconds since the connection ended (tw_entry_stamp)."""
+        return now // MSEC - (self.times >> 32) & _LOW
+
+    def took_timestamp(self, tsval: i64, now: i64) -> None:
+        """TS.Recent is `tsval` from now on."""
+        self.timestamps = tsval << 32 | self.ts_offset
+        self.stamp_s = _seconds(stamp(now))
+
+    def answered_lately(self, interval_ms: i64, now: i64) -> bool:
+        """Whether the last answer out of order is less than so long ago; if not, this one is noted."""
+        clock: i64 = max(now // MSEC & _LOW, 1)
+        last = self.times & _LOW
+        if last and (clock - last & _LOW) < interval_ms:
+            return True
+        self.times = (self.times >> 32) << 32 | clock
+        return False
+
+
+def _seconds(instant: i64) -> i32:
+    """An instant in whole seconds, 1 at least; 0 for 0."""
+    if instant == 0:
+        return 0
+    return i32(max(instant // SEC, 1))
 
 
 def arrive_time_wait(tw: TimeWait, seg: Segment, net: Net, now: i64) -> i64:
-    """Judge a segment: TW_DROP, TW_ACK, TW_RST, TW_SYN (may be taken over) or TW_KILL. May restart the clock."""
+    """Judge a segment: TW_DROP, TW_ACK, TW_RST, TW_SYN (may be taken over) or TW_KILL, perhaps with TW_RESTART."""
     end = (seg.seq + seg.seq_len) & 0xFFFFFFFF
     paws_reject = _paws_rejects(tw, seg, now)
-    if tw.substate is not TIME_WAIT:
+    if tw.waits_for_fin:
         return _arrive_fin_wait_2(tw, seg, end, paws_reject, net, now)
     if not paws_reject and seg.seq == tw.rcv_nxt and (seg.seq == end or seg.flags & RST):
         if seg.flags & RST:
             if not net.sysctl.tcp_rfc1337:
                 return TW_KILL
             _dropped(net, seg, Drop.TW_RFC1337, now)
-        else:
-            tw.deadline = now + net.profile.timewait_len
-            _dropped(net, seg, Drop.TW_PURE_ACK, now)
+            _take_timestamp(tw, seg, now)
+            return TW_DROP
+        _dropped(net, seg, Drop.TW_PURE_ACK, now)
         _take_timestamp(tw, seg, now)
-        return TW_DROP
+        return TW_DROP | TW_RESTART
     if _may_be_taken_over(tw, seg, paws_reject):
         return TW_SYN
     if paws_reject:
@@ -73,11 +157,10 @@ def arrive_time_wait(tw: TimeWait, seg: Segment, net: Net, now: i64) -> i64:
     if seg.flags & RST:
         _dropped(net, seg, Drop.RST_OUT_OF_WINDOW, now)
         return TW_DROP
-    # An ACKless SYN may be a good new one with a random sequence number: it does not restart the clock.
-    if paws_reject or seg.flags & ACK:
-        tw.deadline = now + net.profile.timewait_len
     _dropped(net, seg, Drop.TW_PAWS if paws_reject else _refusal(seg), now)
-    return _rate_limited_ack(tw, seg, net, now)
+    verdict = _rate_limited_ack(tw, seg, net, now)
+    # An ACKless SYN may be a good new one with a random sequence number: it does not restart the clock.
+    return verdict | TW_RESTART if paws_reject or seg.flags & ACK else verdict
 
 
 def _refusal(seg: Segment) -> Drop:
@@ -117,8 +200,7 @@ def _paws_rejects(tw: TimeWait, seg: Segment, now: i64) -> bool:
 
 def _take_timestamp(tw: TimeWait, seg: Segment, now: i64) -> None:
     if tw.ts_ok and seg.has_ts:
-        tw.ts_recent = seg.tsval
-        tw.ts_recent_stamp = stamp(now)
+        tw.took_timestamp(seg.tsval, now)
 
 
 def _in_window(seq: i64, end: i64, low: i64, high: i64) -> bool:
@@ -130,7 +212,7 @@ def _in_window(seq: i64, end: i64, low: i64, high: i64) -> bool:
 
 def _arrive_fin_wait_2(tw: TimeWait, seg: Segment, end: i64, paws_reject: bool, net: Net, now: i64) -> i64:
     """An orphan still waits for the peer's FIN; new data for it is answered with RST."""
-    edge = (tw.rcv_nxt + tw.rcv_wnd) & 0xFFFFFFFF
+    edge = (tw.rcv_nxt + i64(tw.rcv_wnd)) & 0xFFFFFFFF
     if paws_reject or not _in_window(seg.seq, end, tw.rcv_nxt, edge):
         _dropped(net, seg, Drop.OUT_OF_WINDOW, now)
         # Even a RST out of the window is acknowledged here.
@@ -148,29 +230,26 @@ def _arrive_fin_wait_2(tw: TimeWait, seg: Segment, end: i64, paws_reject: bool, 
         return TW_RST
     if net.tap is not None:
         net.tap.moved(net.name, tw.flow, tw.substate, TIME_WAIT, Cause.RCV_FIN, now)
-    tw.substate = TIME_WAIT
-    tw.rcv_nxt = end
+    tw.waits_for_fin = False
+    tw.sequence = tw.snd_nxt << 32 | end
     if tw.ts_ok and seg.has_ts:
         # From here on counts the age that tcp_tw_reuse_delay asks for.
-        tw.created = now
+        tw.times = (now // MSEC & _LOW) << 32 | tw.times & _LOW
     _take_timestamp(tw, seg, now)
-    tw.deadline = now + net.profile.timewait_len
-    return TW_ACK
+    return TW_ACK | TW_RESTART
 
 
 def _rate_limited_ack(tw: TimeWait, seg: Segment, net: Net, now: i64) -> i64:
     """Pure ACKs and SYNs are answered once per tcp_invalid_ratelimit; data and FINs always."""
     if seg.seq_len != 0 and not seg.flags & SYN:
         return TW_ACK
-    interval: i64 = net.sysctl.tcp_invalid_ratelimit * MSEC
-    if tw.last_oow_ack and now - tw.last_oow_ack < interval:
-        if tw.substate is TIME_WAIT:
-            net.counters.TcpExtTCPACKSkippedTimeWait += 1
-        else:
-            net.counters.TcpExtTCPACKSkippedFinWait2 += 1
-        return TW_DROP
-    tw.last_oow_ack = stamp(now)
-    return TW_ACK
+    if not tw.answered_lately(net.sysctl.tcp_invalid_ratelimit, now):
+        return TW_ACK
+    if tw.waits_for_fin:
+        net.counters.TcpExtTCPACKSkippedFinWait2 += 1
+    else:
+        net.counters.TcpExtTCPACKSkippedTimeWait += 1
+    return TW_DROP
 
 
 def time_wait_ack(tw: TimeWait, net: Net, now: i64) -> Segment:
@@ -183,11 +262,11 @@ def time_wait_ack(tw: TimeWait, net: Net, now: i64) -> Segment:
     reply.dont_fragment = True
     reply.sport = tw.lport
     reply.dport = tw.rport
-    reply.flow = tw.laddr + tw.raddr + tw.flow[-2:] + tw.flow[-4:-2]
+    reply.flow = reversed_flow(tw.flow)
     reply.flags = ACK
     reply.seq = tw.snd_nxt
     reply.ack = tw.rcv_nxt
-    reply.window = tw.rcv_wnd >> tw.rcv_wscale
+    reply.window = i64(tw.rcv_wnd) >> i64(tw.rcv_wscale)
     if tw.ts_ok:
         reply.has_ts = True
         reply.tsval = (now // MSEC + tw.ts_offset) & 0xFFFFFFFF

@@ -192,3 +192,26 @@ def make_flow(src: bytes, dst: bytes, sport: i64, dport: i64) -> bytes:
     """The demux key of segments from src:sport to dst:dport: the bytes as they stand in the headers."""
     ports: int = sport << 16 | dport
     return src + dst + ports.to_bytes(4, "big")
+
+
+def remote_end(flow: bytes) -> bytes:
+    """The sender's address in a demux key."""
+    return flow[:4] if len(flow) == 12 else flow[:16]
+
+
+def local_end(flow: bytes) -> bytes:
+    """The receiver's address in a demux key."""
+    return flow[4:8] if len(flow) == 12 else flow[16:32]
+
+
+def port_at(flow: bytes, back: i64) -> i64:
+    """A port in a demux key, so many octets before its end: 4 for the sender's, 2 for the receiver's."""
+    start: i64 = len(flow) - back
+    high: i64 = flow[start]
+    low: i64 = flow[start + 1]
+    return high << 8 | low
+
+
+def reversed_flow(flow: bytes) -> bytes:
+    """The demux key of what goes the other way."""
+    return local_end(flow) + remote_end(flow) + flow[-2:] + flow[-4:-2]
