@@ -229,7 +229,7 @@ class RandomWorld:
             assert talker.error in FATES | {0}, errno.errorcode.get(talker.error, talker.error)
         for host in (self.a, self.b):
             assert not host.tcp.endpoints, [type(found).__name__ for found in host.tcp.endpoints.values()]
-            assert not host.tcp.ports.buckets, f"{host.name} holds ports: {list(host.tcp.ports.buckets)}"
+            assert not host.tcp.ports.held(), f"{host.name} holds ports: {host.tcp.ports.held()}"
             assert not host.tcp.listeners
             assert host.net.orphans == 0, f"{host.name}: {host.net.orphans} orphans"
             assert not host.tcp.dirty and not host.looped

@@ -30,6 +30,9 @@ MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 PRIVILEGED_PORTS: Final = 1024
 """ip_unprivileged_port_start: lower ports need CAP_NET_BIND_SERVICE, here uid 0."""
 
+PAGE: Final = 1024
+"""Ports whose bindings are kept together."""
+
 PERTURB_SIZE: Final = 1 << 16
 """INET_TABLE_PERTURB_SIZE: slots of the table that RFC 6056 algorithm 4 adds to the hash."""
 
@@ -120,8 +123,8 @@ class PortTable:
 
     def __init__(self, sysctl: Sysctl, streams: Streams) -> None:
         self.sysctl: Sysctl = sysctl
-        self.buckets: dict[int, Kind] = {}
-        """Port -> the first of its kinds."""
+        self.pages: list[list[Kind | None]] = [[] for _ in range(65536 // PAGE)]
+        """The first of each port's kinds, by PAGE ports at a time; a page without any may be empty."""
         self.rng: random.Random = streams.stream(self.purpose())
         self.key: bytes = streams.secret(self.purpose() + " offset")
         self.perturb: dict[int, int] = {}
@@ -248,9 +251,18 @@ class PortTable:
             owner.connect_bound = False
             self.drop(kind)
 
+    def first(self, port: i64) -> Kind | None:
+        """The first of the port's kinds, which leads to the others; None if nobody holds the port."""
+        page = self.pages[port // PAGE]
+        return page[port % PAGE] if page else None
+
     def in_use(self, port: i64) -> bool:
         """Whether anybody holds the port."""
-        return port in self.buckets
+        return self.first(port) is not None
+
+    def held(self) -> list[int]:
+        """The ports that somebody holds, ascending."""
+        return [port for port in range(65536) if self.first(port) is not None]
 
     def conflict(self, owner: PortOwner, addr: bytes, port: i64, relax: bool) -> bool:
         """Whether binding owner to addr:port would meet another owner's binding.
@@ -258,7 +270,7 @@ class PortTable:
         relax=False is bind(0)'s question: then nothing is shared (inet_csk_bind_conflict).
         """
         own = owner.kind
-        kind = self.buckets.get(port)
+        kind = self.first(port)
         while kind is not None:
             alone = kind is own and kind.count == 1
             if not alone and not self._may_share(owner, kind, relax):
@@ -291,7 +303,7 @@ class PortTable:
     def _connect_may_take(self, port: i64, laddr: bytes, raddr: bytes, rport: i64, is_free: FourTupleFree) -> bool:
         if self._reserved(port):
             return False
-        kind = self.buckets.get(port)
+        kind = self.first(port)
         if kind is None:
             return True
         while kind is not None:
@@ -320,7 +332,7 @@ class PortTable:
         self._enter(owner, port)
 
     def _enter(self, owner: PortOwner, port: i64) -> None:
-        first = self.buckets.get(port)
+        first = self.first(port)
         kind = first
         while kind is not None:
             if kind.fits(owner):
@@ -331,7 +343,7 @@ class PortTable:
         fresh = Kind(port, owner)
         fresh.count = 1
         fresh.next = first
-        self.buckets[port] = fresh
+        self._set_first(port, fresh)
         owner.kind = fresh
 
     def drop(self, kind: Kind) -> None:
@@ -340,17 +352,20 @@ class PortTable:
         assert kind.count >= 0, "a port was given back twice"
         if kind.count:
             return
-        first = self.buckets[kind.port]
-        if first is kind:
-            if kind.next is None:
-                del self.buckets[kind.port]
-            else:
-                self.buckets[kind.port] = kind.next
+        before = self.first(kind.port)
+        if before is kind:
+            self._set_first(kind.port, kind.next)
             return
-        while first.next is not kind:
-            assert first.next is not None, "a kind that is not at its port"
-            first = first.next
-        first.next = kind.next
+        while before is not None and before.next is not kind:
+            before = before.next
+        assert before is not None, "a kind that is not at its port"
+        before.next = kind.next
+
+    def _set_first(self, port: i64, kind: Kind | None) -> None:
+        page = self.pages[port // PAGE]
+        if not page:
+            page.extend([None] * PAGE)
+        page[port % PAGE] = kind
 
 
 class UdpPortTable(PortTable):

@@ -60,8 +60,8 @@ class Request(Endpoint):
     def __init__(self, flow: bytes, irs: i64) -> None:
         self.kind = KIND_REQUEST
         self.flow: bytes = flow
-        self.irs: i64 = irs
-        self.iss: i64 = 0
+        self.sequence: i64 = irs
+        """ISS above IRS."""
         self.mss = MSS_DEFAULT
         self.advmss = 1460
         self.snd_wscale = -1
@@ -85,6 +85,20 @@ class Request(Endpoint):
         self.last_oow_ack: i64 = 0
         self.owner: object = None
         """The listener."""
+
+    @property
+    def irs(self) -> i64:
+        """The number of the peer's SYN."""
+        return self.sequence & 0xFFFFFFFF
+
+    @property
+    def iss(self) -> i64:
+        """The number of our SYN-ACK."""
+        return self.sequence >> 32 & 0xFFFFFFFF
+
+    @iss.setter
+    def iss(self, value: i64) -> None:
+        self.sequence = value << 32 | self.sequence & 0xFFFFFFFF
 
     @property
     def ts_recent(self) -> i64:
@@ -149,7 +163,8 @@ def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, n
     choose_window(net, req, options)
     req.cookie = cookie
     if cookie:
-        req.iss, mss = make_cookie(net, seg.flow, seg.seq, i64(req.mss), now)
+        cookie_isn, mss = make_cookie(net, seg.flow, seg.seq, i64(req.mss), now)
+        req.iss = cookie_isn
         req.mss = i32(mss)
     elif options.isn != NO_ISN:
         req.iss = options.isn

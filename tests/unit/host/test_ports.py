@@ -114,7 +114,7 @@ def test_accepted_connections_cost_one_record_per_port():
     children = [owner(reuse_addr=True, local_addr=US) for _ in range(1000)]
     for child in children:
         ports.share(child, 80)
-    kind = ports.buckets[80]
+    kind = ports.first(80)
     assert kind.count == 1000 and kind.next.count == 1 and kind.next.next is None
     ports.release(listener)
     # A restarted server binds beside the old connections with SO_REUSEADDR only.
@@ -122,7 +122,7 @@ def test_accepted_connections_cost_one_record_per_port():
     ports.bind(owner(reuse_addr=True), bytes(4), 80)
     for child in children:
         ports.release(child)
-    assert ports.buckets[80].count == 1 and ports.buckets[80].next is None
+    assert ports.first(80).count == 1 and ports.first(80).next is None
 
 
 def test_choice_is_the_same_for_the_same_seed():

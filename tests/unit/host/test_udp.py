@@ -229,7 +229,7 @@ def test_closing_gives_everything_back(app, a):
     fd = app.socket(2, DGRAM)
     app.connect(fd, ("10.0.0.2", 53))
     app.kill()
-    assert not a.udp.by_port and not a.udp.connected and not a.udp.ports.buckets
+    assert not a.udp.by_port and not a.udp.connected and not a.udp.ports.held()
 
 
 def test_a_path_mtu_is_learned_and_the_datagram_fragmented(app, a):
