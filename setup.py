@@ -29,6 +29,9 @@ COMPILED = (
     "world/faults.py",
     "world/words.py",
     "world/forward.py",
+    "world/buffers.py",
+    "world/offload.py",
+    "world/attach.py",
 )
 """What is compiled, relative to src/timewait: whole packages and single files."""
 

@@ -10,7 +10,7 @@ from timewait.base.errors import WireError
 from timewait.tcp.reasons import Drop
 from timewait.wire.packet import Buffer, Packet
 from timewait.world.buffers import ReadBuffers
-from timewait.world.offload import packet_of, vectors_of
+from timewait.world.offload import packet_of, small_datagram, vectors_of
 from timewait.world.tun import READ_SIZE, VNET_LEN, Tun
 
 if TYPE_CHECKING:
@@ -92,7 +92,11 @@ class TunEnd:
             self._enqueue(packet)
             return
         try:
-            os.writev(self._fd, vectors_of(packet))
+            small = small_datagram(packet)
+            if small is None:
+                os.writev(self._fd, vectors_of(packet))
+            else:
+                os.write(self._fd, small)
         except BlockingIOError:
             self._scheduler.add_writer(self._fd, self.on_writable)
             self._enqueue(packet)

@@ -24,24 +24,32 @@ class ReadBuffers:
         self._size = size
         self._small = size // 4
         """Below this a datagram is copied, so that at most three quarters of a kept buffer are waste."""
-        self._lent: deque[bytearray] = deque((bytearray(size),))
+        self._buffer = bytearray(size)
+        self._view = memoryview(self._buffer)
+        self._vector = [self._buffer]
+        self._lent: deque[bytearray] = deque((bytearray(1),))
         self._idle_count = sys.getrefcount(self._lent[0])
-        """References to a buffer that nothing but the queue holds, counted in the way `_take` counts."""
+        """References to a buffer that nothing but the queue holds, counted in the way `_next` counts."""
+        self._lent.clear()
 
     def read(self, fd: int) -> Buffer:
         """The next datagram. Raises what os.readv raises: BlockingIOError when there is none."""
+        count = os.readv(fd, self._vector)
+        data = self._view[:count]
+        if count < self._small:
+            return bytes(data)
+        self._next()
+        return data
+
+    def _next(self) -> None:
+        """The buffer that was read into is lent; the next read goes into one that came back, or into a new one."""
         lent = self._lent
+        if len(lent) < MOST:
+            lent.append(self._buffer)
         # Programs read in order, so the oldest buffer is the first to be free.
         if sys.getrefcount(lent[0]) == self._idle_count:
-            buffer = lent.popleft()
+            self._buffer = lent.popleft()
         else:
-            buffer = bytearray(self._size)
-        try:
-            count = os.readv(fd, (buffer,))
-            if count >= self._small:
-                return memoryview(buffer)[:count]
-            return bytes(memoryview(buffer)[:count])
-        finally:
-            if len(lent) < MOST:
-                # What was copied out, or never filled, is free at once: it goes to the front.
-                lent.append(buffer)
+            self._buffer = bytearray(self._size)
+        self._view = memoryview(self._buffer)
+        self._vector = [self._buffer]

@@ -64,6 +64,24 @@ def vnet_header(packet: Packet, header_len: int) -> bytes:
     return _VNET.pack(NEEDS_CSUM, GSO_NONE, header_len, 0, ip_len, 6)
 
 
+_SMALL: Final = 256
+"""Up to so much payload one write of a copy is cheaper than a vector."""
+_PLAIN4: Final = [_VNET.pack(NEEDS_CSUM, GSO_NONE, size, 0, 20, 16) for size in range(81)]
+_PLAIN6: Final = [_VNET.pack(NEEDS_CSUM, GSO_NONE, size, 0, 40, 16) for size in range(101)]
+"""The vnet headers of segments that are none of several, by the size of their headers."""
+
+
+def small_datagram(packet: Packet | Buffer) -> bytes | None:
+    """A segment with little or no payload as one piece for write(), the vnet header first; None for all else."""
+    if not isinstance(packet, Segment) or packet.length > _SMALL or packet.gso_size:
+        return None
+    head = header(packet, partial=True)
+    plain = _PLAIN4[len(head)] if len(packet.src) == 4 else _PLAIN6[len(head)]
+    if packet.length:
+        return b"".join((plain, head, packet.payload))
+    return plain + head
+
+
 def vectors_of(packet: Packet | Buffer) -> tuple[Buffer, ...]:
     """What to hand to writev() for a packet, the vnet header first. Payload is not copied.
 
