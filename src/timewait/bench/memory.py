@@ -12,24 +12,34 @@ from collections.abc import Callable
 from typing import Final
 
 from timewait.base.instant import SEC, ManualClock
-from timewait.bench.simulated import DELAY, SERVER, Doorman, Visitor, connect, two_hosts
-from timewait.host.file import File, Watcher
+from timewait.bench.simulated import DELAY, PORT, SERVER, connect, listen
+from timewait.host.file import EPOLLRDHUP, File, Watcher
 from timewait.host.host import Host
 from timewait.host.process import Process
 from timewait.wire.address import pack
 from timewait.wire.packet import PROTO_TCP, SYN, Packet, Segment, make_flow
 from timewait.world.network import World
 
-MANY: Final = 20_000
+HELD: Final = 50_000
+"""Pairs of idle connections: a hundred thousand ends."""
+RECORDS: Final = 1_000_000
+HALF_OPEN: Final = 100_000
 WARM: Final = 2_000
 STEP: Final = 500
 """Connections that are opened and closed at a time where only what they leave behind counts."""
+ADDRESSES: Final = 20
+"""Addresses of a client that makes a million connections to one port: each has fewer than 65,536 ports."""
 
 
-def roomy_hosts() -> tuple[World, Host, Host]:
-    """The two hosts, with so many ephemeral ports that finding one is no search."""
-    world, client, server = two_hosts()
-    client.sysctl["net.ipv4.ip_local_port_range"] = (1024, 65535)
+def roomy_hosts(*addresses: str) -> tuple[World, Host, Host]:
+    """A client with many addresses and ports, and a server with room for many records."""
+    world = World(seed=1, record=False)
+    client = world.host("client", "10.0.0.1/16", *addresses)
+    server = world.host("server", "10.0.0.2/16")
+    world.link(client, server, delay=DELAY)
+    for host in (client, server):
+        host.sysctl["net.ipv4.ip_local_port_range"] = (1024, 65535)
+        host.sysctl["net.ipv4.tcp_max_tw_buckets"] = 2 * RECORDS
     return world, client, server
 
 
@@ -40,63 +50,100 @@ def resident() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-def growth(add: Callable[[int], None]) -> float:
-    """Octets that each of MANY costs, when `add(n)` makes n more."""
+def growth(add: Callable[[int], None], many: int) -> float:
+    """Octets that each of `many` costs, when `add(n)` makes n more."""
     add(WARM)
     before = resident()
-    add(MANY)
-    return (resident() - before) / MANY
+    add(many)
+    return (resident() - before) / many
 
 
 class Accepting(Watcher):
-    """Accepts and does nothing more."""
+    """Accepts, and leaves each connection to a watcher if one is given."""
 
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.listener = Doorman(process)
-        process.file(self.listener.fd).unwatch(self.listener)
-        process.file(self.listener.fd).watch(self)
+    def __init__(self, process: Process, port: int, then: Callable[[Process, int], Watcher] | None = None) -> None:
+        self.process, self.then = process, then
+        self.fd = listen(process, port=port)
+        process.file(self.fd).watch(self)
 
     def notify(self, file: File, mask: int) -> None:
-        self.process.accept(self.listener.fd)
+        # Each connection is announced, so each time one is accepted.
+        fd, _ = self.process.accept(self.fd)
+        if self.then is not None:
+            self.then(self.process, fd)
 
 
-def idle(_: float = 0) -> dict[str, float]:
+def idle(_: float = 0, many: int = HELD) -> dict[str, float]:
     """An established connection that has carried nothing, with its socket and descriptor: half of a pair's cost."""
     world, client, server = roomy_hosts()
     visitors, answerers = client.process("visitors"), server.process("answerers")
     visitors.nofile = answerers.nofile = 1 << 20
-    Accepting(answerers)
+    ports = [PORT + n for n in range(10)]
+    for port in ports:
+        Accepting(answerers, port)
 
     def add(count: int) -> None:
         for _ in range(count // STEP):
-            for _ in range(STEP):
-                connect(visitors)
+            for number in range(STEP):
+                connect(visitors, (SERVER[0], ports[number % len(ports)]))
             world.run(4 * DELAY)
 
-    each = growth(add) / 2
-    assert len(client.tcp.endpoints) == len(server.tcp.endpoints) == MANY + WARM
+    each = growth(add, many) / 2
+    assert len(client.tcp.endpoints) == len(server.tcp.endpoints) == many + WARM
     return {"octets": each}
 
 
-def time_wait(_: float = 0) -> dict[str, float]:
-    """A TIME-WAIT record, its port and its timer included."""
-    world, client, server = roomy_hosts()
+def time_wait(_: float = 0, many: int = RECORDS) -> dict[str, float]:
+    """A server's TIME-WAIT record: it closes first, as servers that end idle connections do."""
+    addresses = [f"10.0.1.{n}" for n in range(1, ADDRESSES + 1)]
+    world, client, server = roomy_hosts(*(f"{address}/16" for address in addresses))
     visitors, answerers = client.process("visitors"), server.process("answerers")
     visitors.nofile = answerers.nofile = 4 * STEP
-    Doorman(answerers)
+    Accepting(answerers, PORT, Leaving)
+    number = 0
 
     def add(count: int) -> None:
+        nonlocal number
         for _ in range(count // STEP):
             for _ in range(STEP):
-                Visitor(visitors)
-            # Long enough for SYN and FIN timers to come up and be gone, and a small part of a TIME-WAIT.
-            world.run(SEC + SEC // 10)
+                fd = visitors.socket(socket.AF_INET, socket.SOCK_STREAM)
+                visitors.setsockopt(fd, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                visitors.bind(fd, (addresses[number % ADDRESSES], 1024 + number // ADDRESSES))
+                number += 1
+                visitors.file(fd).watch(Following(visitors, fd))
+                try:
+                    visitors.connect(fd, SERVER)
+                except BlockingIOError:
+                    pass
+            world.run(6 * DELAY)
 
-    return {"octets": growth(add)}
+    each = growth(add, many)
+    assert server.tcp.time_waits == many + WARM and not client.tcp.endpoints
+    return {"octets": each}
 
 
-def syn_queue(_: float = 0) -> dict[str, float]:
+class Leaving(Watcher):
+    """A server's side that closes as soon as it is told of the connection."""
+
+    def __init__(self, process: Process, fd: int) -> None:
+        process.close(fd)
+
+    def notify(self, file: File, mask: int) -> None:
+        """Nothing is left to hear of."""
+
+
+class Following(Watcher):
+    """A client that closes when the server has."""
+
+    def __init__(self, process: Process, fd: int) -> None:
+        self.process, self.fd = process, fd
+
+    def notify(self, file: File, mask: int) -> None:
+        if mask & EPOLLRDHUP:
+            self.process.close(self.fd)
+
+
+def syn_queue(_: float = 0, many: int = HALF_OPEN) -> dict[str, float]:
     """A half-open connection in a listener's SYN queue: the SYNs come from nowhere and nobody answers."""
     host = Host("server", ManualClock(SEC))
     iface = host.add_interface("eth0", "10.0.0.2/8")
@@ -116,8 +163,8 @@ def syn_queue(_: float = 0) -> dict[str, float]:
             number += 1
             host.receive(_syn(number, target), iface)
 
-    each = growth(add)
-    assert len(host.tcp.endpoints) == MANY + WARM
+    each = growth(add, many)
+    assert len(host.tcp.endpoints) == many + WARM
     return {"octets": each}
 
 

@@ -10,6 +10,7 @@ import time
 from typing import Final
 
 from timewait.base.instant import MSEC
+from timewait.bench import nspy
 from timewait.host.file import EPOLLIN, EPOLLOUT, EPOLLRDHUP, File, Watcher
 from timewait.host.host import Host
 from timewait.host.process import Process
@@ -33,20 +34,20 @@ def two_hosts() -> tuple[World, Host, Host]:
     return world, client, server
 
 
-def listen(process: Process, backlog: int = 4096) -> int:
+def listen(process: Process, backlog: int = 4096, port: int = PORT) -> int:
     """A listening socket's descriptor."""
     fd = process.socket(socket.AF_INET, socket.SOCK_STREAM)
     process.setsockopt(fd, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    process.bind(fd, ("0.0.0.0", PORT))
+    process.bind(fd, ("0.0.0.0", port))
     process.listen(fd, backlog)
     return fd
 
 
-def connect(process: Process) -> int:
+def connect(process: Process, server: tuple[str, int] = SERVER) -> int:
     """A socket whose SYN is on the way."""
     fd = process.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        process.connect(fd, SERVER)
+        process.connect(fd, server)
     except BlockingIOError:
         pass
     return fd
@@ -98,6 +99,10 @@ def segments(seconds: float) -> dict[str, float]:
     drain, source = Drain(receiver, accepted), Source(sender, fd)
     sender.file(fd).watch(source)
     source.notify(sender.file(fd), EPOLLOUT)
+    return _busy(world, client, server, drain, seconds)
+
+
+def _busy(world: World, client: Host, server: Host, drain: Drain, seconds: float) -> dict[str, float]:
     # Slow start is over, and the buffers have found their size.
     world.run(100 * DELAY)
     sent, octets = _segments(client, server), drain.octets
@@ -109,6 +114,62 @@ def segments(seconds: float) -> dict[str, float]:
         "segments_per_s": (_segments(client, server) - sent) / elapsed,
         "gbit_per_s": (drain.octets - octets) * 8 / elapsed / 1e9,
     }
+
+
+def dumbbell(seconds: float) -> dict[str, float]:
+    """One flow through the bottleneck of `nspy.dumbbell`, in segments of the same size: both directions per second."""
+    world = World(seed=1, record=False)
+    client, server = world.host("client", "10.0.0.1/24"), world.host("server", "10.0.0.2/24")
+    world.link(client, server, delay=10 * MSEC, rate=nspy.RATE, queue=nspy.QUEUE, mtu=40 + 12 + 512)
+    client.sysctl["net.ipv4.tcp_congestion_control"] = "reno"
+    sender, receiver = client.process("source"), server.process("drain")
+    listener = listen(receiver)
+    fd = connect(sender)
+    world.run(50 * MSEC)
+    accepted, _ = receiver.accept(listener)
+    Drain(receiver, accepted)
+    source = Source(sender, fd)
+    sender.file(fd).watch(source)
+    source.notify(sender.file(fd), EPOLLOUT)
+    world.run(950 * MSEC)
+    sent = _segments(client, server)
+    began = time.process_time()
+    while (elapsed := time.process_time() - began) < seconds:
+        world.run(100 * MSEC)
+    return {"segments_per_s": (_segments(client, server) - sent) / elapsed}
+
+
+def crowd(seconds: float, others: int) -> dict[str, float]:
+    """`segments` beside so many connections that do nothing."""
+    world, client, server = two_hosts()
+    idlers, holders = client.process("idlers"), server.process("holders")
+    idlers.nofile = holders.nofile = 1 << 20
+    ports = range(PORT, PORT + 20)
+    listeners = [listen(holders, port=port) for port in ports]
+    for first in range(0, others, BATCH):
+        for number in range(first, min(first + BATCH, others)):
+            connect(idlers, (SERVER[0], ports[number % len(ports)]))
+        world.run(4 * DELAY)
+        for listener in listeners:
+            _accept_all(holders, listener)
+    assert len(holders.files) == others + len(ports)
+    sender = client.process("source")
+    fd = connect(sender)
+    world.run(4 * DELAY)
+    drain, source = Drain(holders, _accept_all(holders, listeners[0])), Source(sender, fd)
+    sender.file(fd).watch(source)
+    source.notify(sender.file(fd), EPOLLOUT)
+    return _busy(world, client, server, drain, seconds)
+
+
+def _accept_all(process: Process, listener: int) -> int:
+    """Take every waiting connection; the descriptor of the last."""
+    last = -1
+    try:
+        while True:
+            last, _ = process.accept(listener)
+    except BlockingIOError:
+        return last
 
 
 def _segments(client: Host, server: Host) -> int:

@@ -2,36 +2,41 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
+from timewait.bench.picture import svg
 from timewait.bench.suite import BENCHES, Result, run
 
-HELP = """Measure speed and memory, compiled and interpreted, beside what a bare loop can do here.
+HELP = """Measure speed and memory, compiled and interpreted, beside what else can do it here.
 
-Each figure is the median of several runs in processes of their own. `bare loop` is a
-Python loop without any TCP on the same device in the same run: the ceiling. Live
-figures need root and /dev/net/tun.
+Each figure is the median of several runs in processes of their own; what it stands
+beside is measured in between. `bare loop` is a Python loop without any TCP on the same
+device: the ceiling. `kernels` is the kernel at both ends of a cable, with the same
+programs. Live figures need root and /dev/net/tun.
 
 \b
   timewait bench
   timewait bench segments lifecycles
-  timewait bench receive --json
+  timewait bench receive send --svg bulk.svg
+  timewait bench --json
 
 \b
 Benchmarks:
-""" + "\n".join(f"  {name:<12} {bench.meaning} ({bench.unit})" for name, bench in BENCHES.items())
+""" + "\n".join(f"  {name:<14} {bench.meaning} ({bench.unit})" for name, bench in BENCHES.items())
 
 
 @click.command("bench", help=HELP)
 @click.argument("names", nargs=-1, metavar="[NAME ...]")
 @click.option("--json", "as_json", is_flag=True, help="a list of objects instead of the table")
+@click.option("--svg", "picture", type=click.Path(dir_okay=False, path_type=Path), help="draw the figures into a file")
 @click.option("--seconds", default=1.0, show_default=True, type=click.FloatRange(0.1, 20), help="of each run")
-@click.option("--repeat", default=3, show_default=True, type=click.IntRange(1, 20), help="runs; the median counts")
-def command(names: Sequence[str], as_json: bool, seconds: float, repeat: int) -> None:
+@click.option("--repeat", default=5, show_default=True, type=click.IntRange(1, 20), help="runs; the median counts")
+def command(names: Sequence[str], as_json: bool, picture: Path | None, seconds: float, repeat: int) -> None:
     results: list[Result] = []
     if not as_json:
-        click.echo(f"{'benchmark':<12} {'build':<12} {'value':>12} {'unit':<14} {'bare loop':>10} {'ratio':>6}")
+        click.echo(f"{'benchmark':<14} {'build':<11} {'value':>11} {'unit':<13} beside (and ours to it)")
     for found in run(names, seconds=seconds, repeat=repeat):
         if isinstance(found, str):
             click.echo(found, err=as_json)
@@ -41,13 +46,18 @@ def command(names: Sequence[str], as_json: bool, seconds: float, repeat: int) ->
             click.echo(_line(found))
     if as_json:
         click.echo(json.dumps(results, indent=2))
+    if picture is not None:
+        picture.write_text(svg(results))
 
 
 def _line(found: Result) -> str:
     """A row of the table."""
-    reference = "" if found["reference"] is None else f"{found['reference']:,g}"
-    ratio = "" if found["ratio"] is None else f"{found['ratio']:.2f}"
-    value = f"{found['value']:,.2f}" if found["value"] < 100 else f"{found['value']:,.0f}"
-    return (
-        f"{found['name']:<12} {found['build']:<12} {value:>12} {found['unit']:<14} {reference:>10} {ratio:>6}".rstrip()
+    beside = ", ".join(
+        f"{label} {_figure(value)} ({found['value'] / value:.2f})" for label, value in found["references"].items()
     )
+    row = f"{found['name']:<14} {found['build']:<11} {_figure(found['value']):>11} {found['unit']:<13} {beside}"
+    return row.rstrip()
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.2f}" if value < 100 else f"{value:,.0f}"

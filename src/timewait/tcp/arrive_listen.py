@@ -322,6 +322,8 @@ def _answered_lately(net: Net, req: Request, now: i64) -> bool:
 def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64) -> Tcb:
     """The connection of a completed handshake, in SYN-RECEIVED until its ACK is processed (syn_recv_sock)."""
     t = Tcb(net, req.laddr, req.lport, req.raddr, req.rport)
+    # The same object as the key under which the host found the request.
+    t.flow = req.flow
     t.passive = True
     t.iss = req.iss
     t.irs = req.irs

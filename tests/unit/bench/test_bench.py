@@ -1,0 +1,65 @@
+"""The benchmarks measure what they say: small runs of each, without a claim about speed."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from click.testing import CliRunner
+
+from timewait.base.errors import UsageError
+from timewait.bench import memory, nspy, simulated, suite
+from timewait.bench.__main__ import FUNCTIONS
+from timewait.bench.picture import svg
+from timewait.cli.bench import command
+
+
+def test_everything_that_is_named_can_be_measured():
+    named = set(suite.BENCHES) | {child for bench in suite.BENCHES.values() for _, child in bench.references}
+    assert named <= set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("measure", [simulated.segments, simulated.dumbbell, simulated.lifecycles])
+def test_simulated_speed(measure):
+    assert all(value > 0 for value in measure(0.05).values())
+
+
+def test_idle_connections_are_really_held():
+    assert simulated.crowd(0.05, 250)["segments_per_s"] > 0
+
+
+def test_memory_is_counted_by_resident_octets():
+    assert memory.idle(0, 500)["octets"] > 0
+    assert memory.time_wait(0, 500)["octets"] >= 0
+    assert memory.syn_queue(0, 500)["octets"] >= 0
+
+
+def test_the_reference_simulator_runs_where_it_is_installed():
+    pytest.importorskip("ns", reason="ns.py is not installed: pip install 'timewait[bench]'")
+    assert nspy.dumbbell(0.05)["segments_per_s"] > 0
+
+
+def test_an_unknown_name_says_what_there_is():
+    with pytest.raises(UsageError, match="segments"):
+        list(suite.run(["segmets"]))
+
+
+def test_the_command_prints_a_table_or_json_and_draws(tmp_path):
+    picture = tmp_path / "bench.svg"
+    runner = CliRunner()
+    small = ["segments", "--seconds", "0.1", "--repeat", "1"]
+    told = runner.invoke(command, [*small, "--json", "--svg", str(picture)])
+    assert told.exit_code == 0, told.output
+    results = json.loads(told.stdout)
+    assert {"name", "value", "unit", "reference", "ratio", "build"} <= set(results[0])
+    ElementTree.fromstring(picture.read_text())
+    assert "segments/s" in runner.invoke(command, small).output
+
+
+def test_bars_are_drawn_beside_their_references():
+    result = suite.Result(
+        name="receive", value=10.0, unit="Gbit/s", reference=20.0, ratio=0.5,
+        references={"bare loop": 20.0, "kernels": 15.0}, build="compiled",
+    )  # fmt: skip
+    drawn = ElementTree.fromstring(svg([result]))
+    widths = [float(bar.get("width")) for bar in drawn.iter("{http://www.w3.org/2000/svg}rect")][1:]
+    assert widths[0] * 2 == pytest.approx(widths[1], rel=0.01) and len(widths) == 3
