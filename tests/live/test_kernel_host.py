@@ -180,6 +180,32 @@ def test_power_off_is_silence_both_ways(clock: RealClock) -> None:
         assert server.recv(new, 100) == b"anybody?"
 
 
+def test_a_kernel_that_forgets_answers_with_a_reset(clock: RealClock) -> None:
+    tap = Calls()
+    a, b = pair(clock, offload=False, tap=tap)
+    with a, b:
+        join(a, b)
+        fd, _, _ = established(a, b)
+        client, listening = a.processes[0], b.processes[0]
+        waiting = client.socket()
+        with pytest.raises(BlockingIOError):
+            client.connect(waiting, ("10.7.0.2", 80))
+        assert b.wait(lambda: any(s.receive_queue for s in b.states() if s.state is State.LISTEN))
+        with pytest.raises(UsageError, match="power_off"):
+            b.forget()
+        b.power_off()
+        b.forget()
+        assert not listening.alive
+        assert b.states() == []
+        b.power_on()
+        # Nobody was told, neither the accepted connection nor the one that waited.
+        assert not a.wait(lambda: client.poll([(fd, 1), (waiting, 1)]), 0.3)
+        client.send(fd, b"anybody?")
+        assert a.wait(lambda: client.poll([(fd, 1)]))
+        with pytest.raises(ConnectionResetError):
+            client.recv(fd, 1)
+
+
 def test_kill_fork_dup_and_epoll(clock: RealClock) -> None:
     a, b = pair(clock, offload=False)
     with a, b:

@@ -24,16 +24,18 @@ can run on a kernel is taken. Needs root and /dev/net/tun.
 \b
   timewait verify EST-01 CLS-01
   timewait verify --both-kernel --json
+  timewait verify CW-07 --variants
 """
 
 
 @click.command("verify", help=HELP)
 @click.argument("ids", nargs=-1)
 @click.option("--both-kernel", is_flag=True, help="only compare with two kernels, not with one of each")
+@click.option("--variants", is_flag=True, help="every variant of each lab, not only the first")
 @click.option("--ladders/--no-ladders", default=True, help="where records differ, show both ladders")
 @click.option("--json", "as_json", is_flag=True, help="a list of objects instead of the table")
 @click.option("--width", default=80, show_default=True, help="columns of each ladder")
-def command(ids: Sequence[str], both_kernel: bool, ladders: bool, as_json: bool, width: int) -> None:
+def command(ids: Sequence[str], both_kernel: bool, variants: bool, ladders: bool, as_json: bool, width: int) -> None:
     missing = probe()
     if missing:
         raise click.ClickException(f"there is no kernel to compare with: {missing}")
@@ -44,12 +46,13 @@ def command(ids: Sequence[str], both_kernel: bool, ladders: bool, as_json: bool,
     for number, lab in enumerate(chosen):
         if sys.stderr.isatty():
             click.echo(f"\r{number + 1}/{len(chosen)} {lab.id:<10}", nl=False, err=True)
-        for comparison in verify(lab, places):
-            rows.append(_row(lab, comparison))
-            if not comparison.agrees and lab.id not in INTENDED:
-                disagreeing += 1
-            if not as_json:
-                _show(lab, comparison, ladders, width)
+        for variant in (*lab.variants,)[: None if variants else 1] or ("",):
+            for comparison in verify(lab, places, variant):
+                rows.append(_row(lab, comparison))
+                if not comparison.agrees and lab.id not in INTENDED:
+                    disagreeing += 1
+                if not as_json:
+                    _show(lab, comparison, ladders, width)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
@@ -64,6 +67,7 @@ def _where(comparison: Comparison) -> str:
 def _row(lab: Lab, comparison: Comparison) -> dict[str, object]:
     return {
         "id": lab.id,
+        "variant": comparison.theirs.setting.variant,
         "with": _where(comparison),
         "agrees": comparison.agrees,
         "quirk": INTENDED.get(lab.id, ""),
@@ -75,7 +79,9 @@ def _row(lab: Lab, comparison: Comparison) -> dict[str, object]:
 
 def _show(lab: Lab, comparison: Comparison, ladders: bool, width: int) -> None:
     mark = "✓" if comparison.agrees else "≠" if lab.id in INTENDED else "✗"
-    click.echo(f"{mark} {lab.id:<8} {_where(comparison):<14} {comparison.theirs.verdict.figure.en}")
+    variant = comparison.theirs.setting.variant
+    figure = comparison.theirs.verdict.figure.en
+    click.echo(f"{mark} {lab.id:<8} {_where(comparison):<14} {variant + ': ' if variant else ''}{figure}")
     if comparison.agrees:
         return
     for name, result in (("ours", comparison.ours), ("with the kernel", comparison.theirs)):

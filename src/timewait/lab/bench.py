@@ -83,7 +83,14 @@ class SocketView:
     """One socket, half-open connection or TIME-WAIT record of a host, as `ss` shows it."""
 
     def __init__(
-        self, state: State, local: tuple[str, int], remote: tuple[str, int], recv_q: int, send_q: int, timer: str
+        self,
+        state: State,
+        local: tuple[str, int],
+        remote: tuple[str, int],
+        recv_q: int,
+        send_q: int,
+        timer: str,
+        owned: bool = True,
     ) -> None:
         self.state = state
         self.local = local
@@ -91,6 +98,8 @@ class SocketView:
         self.recv_q = recv_q
         self.send_q = send_q
         self.timer = timer
+        self.owned = owned
+        """Whether a program has a descriptor for it: not before accept(), nor after close()."""
 
 
 class Bench(Judge):
@@ -455,10 +464,13 @@ class Bench(Judge):
         self.computer(host).power_off()
 
     def power_on(self, host: str) -> None:
-        """The machine boots, with an empty memory. LabError for a kernel, which cannot be rebooted here."""
+        """The machine boots, with an empty memory. LabError for a kernel that holds what no program does."""
         machine = self.computer(host)
         if isinstance(machine, KernelHost):
-            raise LabError(f"{host} is a kernel, which cannot forget: let the other side be the kernel's (--kernel)")
+            machine.forget()
+            left = machine.states()
+            if left:
+                raise LabError(f"{host} is a kernel, which cannot forget {len(left)} connections without a program")
         self.note(f"{host} boots")
         machine.power_on()
 
@@ -477,13 +489,20 @@ class Bench(Judge):
             for entry in machine.states():
                 views.append(
                     SocketView(
-                        entry.state, entry.local, entry.remote, entry.receive_queue, entry.send_queue, entry.timer
+                        entry.state,
+                        entry.local,
+                        entry.remote,
+                        entry.receive_queue,
+                        entry.send_queue,
+                        entry.timer,
+                        entry.inode != 0,
                     )
                 )
         else:
             for row in machine.rows():
                 local, remote = (show(row.local[0]), row.local[1]), (show(row.remote[0]), row.remote[1])
-                views.append(SocketView(row.state, local, remote, int(row.recv_q), int(row.send_q), row.timer))
+                recv_q, send_q = int(row.recv_q), int(row.send_q)
+                views.append(SocketView(row.state, local, remote, recv_q, send_q, row.timer, row.fd >= 0))
         return [view for view in views if not states or view.state in states]
 
     def state(self, host: str) -> State:

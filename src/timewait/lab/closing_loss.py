@@ -27,7 +27,7 @@ def _fins(bench: Bench, host: str, retries: int) -> tuple[str, str]:
     """Compare a FIN's retransmissions and the sender's end with the timetable; both as text."""
     fins = bench.sent(host, flags="FA")
     times = bench.times(fins)
-    rto = times[1] if len(times) > 1 else 0
+    rto = nominal.first_timeout(times)
     expected, end = nominal.data(retries, rto, bench.probes(host)) if rto else ([0], 0)
     name = "客户端" if host == "client" else "服务端"
     floor = bench.lab.rtt + nominal.RTO_MIN

@@ -800,6 +800,73 @@ INDEX: Final[dict[str, Entry]] = {
     "TW-34": Entry(
         "timewait_advice", "Long connections and many of them", "长连接与高并发", "simplification", "sim", ""
     ),
+    "CW-01": Entry(
+        "closewait",
+        "CLOSE-WAIT is the state of who closes second",
+        "CLOSE-WAIT 属于被动关闭的一方",
+        "true",
+        "sim live kernel",
+        "client server",
+    ),
+    "CW-02": Entry(
+        "closewait",
+        "Without close(): for ever, and ever more",
+        "不 close()：永远停留，越积越多",
+        "true",
+        "sim live kernel",
+        "kill data keepalive",
+    ),
+    "CW-03": Entry(
+        "closewait_server", "The six steps of an epoll server", "epoll 服务端的六个步骤", "true", "sim live kernel", ""
+    ),
+    "CW-04": Entry(
+        "closewait_server",
+        "Mistake 1: the listener is not registered",
+        "错误一：监听套接字没有注册",
+        "true",
+        "sim live kernel",
+        "",
+    ),
+    "CW-05": Entry(
+        "closewait_server",
+        "Mistake 2: accept() is not called",
+        "错误二：没有调用 accept()",
+        "true",
+        "sim live kernel",
+        "",
+    ),
+    "CW-06": Entry(
+        "closewait_server",
+        "Mistake 3: the connection is not registered",
+        "错误三：accept 得到的连接没有注册",
+        "true",
+        "sim live kernel",
+        "",
+    ),
+    "CW-07": Entry(
+        "closewait_server",
+        "Mistake 4: close() is not called",
+        "错误四：没有调用 close()",
+        "true",
+        "sim live kernel",
+        "close edge deadlock",
+    ),
+    "CW-08": Entry(
+        "closewait",
+        "A busy thread: close() comes late",
+        "线程繁忙：close() 来得晚",
+        "true",
+        "sim live kernel",
+        "threads one",
+    ),
+    "CW-09": Entry(
+        "closewait",
+        "TIME-WAIT is harmless, CLOSE-WAIT an alarm",
+        "TIME-WAIT 无害，CLOSE-WAIT 报警",
+        "true",
+        "sim live kernel",
+        "healthy broken",
+    ),
     "KA-02": Entry(
         "keepalive",
         "Power loss with keepalive: 2 h 11 min 15 s",

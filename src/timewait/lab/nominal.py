@@ -4,6 +4,9 @@ Plain arithmetic on sysctls, from Documentation/networking/ip-sysctl.rst and wha
 measured on Linux 6.18. Times in ns, counted from the first transmission.
 """
 
+import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from timewait.base.instant import MSEC, SEC
@@ -57,6 +60,19 @@ def data(retries: int, rto: int, probe: bool) -> tuple[list[int], int]:
             interval = min(2 * interval, RTO_MAX)
         now += interval
     return times, now
+
+
+def first_timeout(times: Sequence[int]) -> int:
+    """The timeout behind transmissions that were measured: of a real clock's intervals the one that is least late.
+
+    Each interval is the first one times a power of two. What a busy machine adds to a single
+    one would be doubled along with it. 0 for fewer than two transmissions.
+    """
+    if len(times) < 2:
+        return 0
+    base = max(times[1] - times[0], 1)
+    intervals = [later - earlier for earlier, later in pairwise(times)]
+    return min(each >> max(round(math.log2(each / base)), 0) for each in intervals)
 
 
 def orphan_retries(setting: int) -> int:

@@ -125,7 +125,7 @@ def black_hole(bench: Bench) -> Verdict:
     sent = bench.sent("client", payload=14)
     times = bench.times(sent)
     retries = bench.sysctl(RETRIES2, "client")
-    expected, end = nominal.data(retries, times[1] if len(times) > 1 else SEC, bench.probes("client"))
+    expected, end = nominal.data(retries, nominal.first_timeout(times) or SEC, bench.probes("client"))
     bench.check_times(T("the data is sent at", "数据发送时刻"), times, expected)
     bench.check_time(T("given up after", "放弃于"), gone, end)
     bench.check(T("recv() gives", "recv() 返回"), error, "ETIMEDOUT")

@@ -200,8 +200,22 @@ class KernelHost(Port):
         self.powered = False
 
     def power_on(self) -> None:
-        """Reachable again, with the memory it had: a namespace cannot be rebooted. Use a new one for a reboot."""
+        """Reachable again, with the memory it had, unless `forget` has been called: a namespace cannot be rebooted."""
         self.powered = True
+
+    def forget(self) -> None:
+        """Lose the programs and every socket they hold without a word to anybody, as a crash would.
+
+        Sockets in repair mode are closed silently (TCP_REPAIR, tcp_close()). Connections that no
+        program holds (TIME-WAIT, orphans, half-open ones) are beyond reach; see `states`.
+        UsageError while the power is on, since what waits in an accept queue is reset.
+        """
+        if self.powered:
+            raise UsageError(f"{self.name} has power: power_off() comes first")
+        for process in list(self.processes):
+            process.vanish()
+        # The resets of connections that nobody had accepted die here, without power.
+        self._end.on_readable()
 
     def close(self) -> None:
         """End its programs and remove the namespace."""

@@ -1,6 +1,7 @@
 """A program on a kernel host: a descriptor table of its own over real, non-blocking sockets."""
 
 import array
+import contextlib
 import errno
 import fcntl
 import os
@@ -22,6 +23,8 @@ RealSocket = socket.socket
 
 FIRST_FD: Final = 3
 """As in `host.process`: 0 to 2 are the standard streams."""
+TCP_REPAIR: Final = 19
+"""include/uapi/linux/tcp.h: a socket whose close() sends nothing."""
 SOCK_FLAGS: Final = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 
 
@@ -107,6 +110,14 @@ class KernelProcess:
         """SIGKILL: for the descriptors the same as exit(). Without effect on a dead process."""
         if self.alive:
             self._call("kill -9", (), self._end)
+
+    def vanish(self) -> None:
+        """The host lost power: nothing is closed, everything is forgotten (see `KernelHost.forget`)."""
+        for file in self.files.values():
+            if isinstance(file, RealSocket) and file.type == socket.SOCK_STREAM:
+                with contextlib.suppress(OSError):  # A listener cannot be repaired, and has nothing to say.
+                    file.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        self._end()
 
     def _end(self) -> None:
         self.alive = False
