@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "verify": "Run experiments on this stack and on the running kernel, and compare the packets.",
     "serve": "Serve HTTP from this stack to the real network, over a TUN device.",
     "fetch": "Fetch a URL with this stack, over a TUN device.",
+    "drill": "Run packetdrill scripts on this stack in virtual time, or on the running kernel.",
     "bench": "Measure: segments/s, lifecycles/s, Gbit/s over TUN, bytes per connection.",
 }
 """What each subcommand does, so that `--help` need not import it. Its file is cli/NAME.py, its name there `command`."""

@@ -1,0 +1,220 @@
+"""System calls of a script on our host. Each is a generator that yields while the call waits."""
+
+import errno
+import struct
+from typing import TYPE_CHECKING, Any
+
+from timewait.base.errors import os_error
+from timewait.base.instant import MSEC, NEVER
+from timewait.drill.machine import Address, Answer
+
+if TYPE_CHECKING:
+    from timewait.drill.sim import SimMachine, Waiting
+
+MSG_DONTWAIT = 0x40
+MSG_WAITALL = 0x100
+MSG_PEEK = 0x2
+MSG_FASTOPEN = 0x20000000
+
+
+class SimCalls:
+    """The calls by name; arguments are those that `syscalls` prepares."""
+
+    def __init__(self, machine: "SimMachine") -> None:
+        self.machine = machine
+        self.process = machine.process
+
+    def _waits(self, fd: int, flags: int = 0) -> bool:
+        """Whether a call on this descriptor waits rather than fail with EAGAIN."""
+        return not self.process.get_nonblocking(fd) and not flags & MSG_DONTWAIT
+
+    # Sockets
+
+    def socket(self, family: int, kind: int, proto: int) -> Answer:
+        return _done(self.process.socket(family, kind, proto))
+
+    def bind(self, fd: int, address: Address | None) -> Answer:
+        if address is None:
+            raise os_error(errno.EFAULT)
+        self.process.bind(fd, address)
+        return _done(0)
+
+    def listen(self, fd: int, backlog: int) -> Answer:
+        self.process.listen(fd, backlog)
+        return _done(0)
+
+    def accept(self, fd: int, flags: int = 0) -> "Waiting":
+        while True:
+            try:
+                new, address = self.process.accept(fd)
+            except BlockingIOError:
+                if not self._waits(fd):
+                    raise
+                yield NEVER
+                continue
+            if flags & 0o4000:
+                self.process.set_nonblocking(new)
+            return Answer(new, values={"address": address})
+
+    def connect(self, fd: int, address: Address | None) -> "Waiting":
+        try:
+            self.process.connect(fd, address)
+        except BlockingIOError:
+            if not self._waits(fd):
+                raise
+        else:
+            return _done(0)
+        yield from self._connected(fd)
+        return _done(0)
+
+    def _connected(self, fd: int) -> "Any":
+        """Wait until a connection attempt has ended; raises its error."""
+        sock = self.process._socket(fd)
+        while True:
+            try:
+                sock.connect(b"", 0)
+                return
+            except OSError as error:
+                if error.errno != errno.EALREADY:
+                    raise
+            yield NEVER
+
+    def close(self, fd: int) -> Answer:
+        self.process.close(fd)
+        return _done(0)
+
+    def shutdown(self, fd: int, how: int) -> Answer:
+        self.process.shutdown(fd, how)
+        return _done(0)
+
+    def getsockopt(self, fd: int, level: int, name: int, size: int) -> Answer:
+        value = self.process.getsockopt(fd, level, name, size)
+        data = value if isinstance(value, bytes) else (value & 0xFFFFFFFF).to_bytes(4, "little")[:size]
+        return Answer(0, values={"value": data})
+
+    def setsockopt(self, fd: int, level: int, name: int, value: bytes | None, size: int) -> Answer:
+        if value is None:
+            if size:
+                raise os_error(errno.EFAULT)
+            value = b""
+        self.process.setsockopt(fd, level, name, _value(value[:size] if size < len(value) else value))
+        return _done(0)
+
+    # Data
+
+    def send(self, fd: int, data: bytes | None, flags: int = 0, address: Address | None = None) -> "Waiting":
+        """send, sendto, write: a blocking one waits until everything is queued."""
+        if data is None:
+            raise os_error(errno.EFAULT)
+        sent = 0
+        while True:
+            try:
+                if address is not None and not sent:
+                    sent += self.process.sendto(fd, data, address, flags)
+                else:
+                    sent += self.process.send(fd, data[sent:], flags)
+            except BlockingIOError as error:
+                if not self._waits(fd, flags):
+                    if sent:
+                        break
+                    raise
+                if error.errno == errno.EINPROGRESS:
+                    yield from self._connected(fd)
+                    address = None
+                    continue
+                yield NEVER
+                continue
+            except OSError:
+                if sent:
+                    break
+                raise
+            if sent >= len(data) or not self._waits(fd, flags):
+                break
+        return _done(sent)
+
+    def recv(self, fd: int, size: int | None, flags: int = 0) -> "Waiting":
+        """recv, recvfrom, read."""
+        wanted = 1 if size is None else size
+        got = b""
+        while True:
+            try:
+                piece = self.process.recv(fd, wanted - len(got), flags)
+            except BlockingIOError:
+                if got and not flags & MSG_WAITALL:
+                    break
+                if not self._waits(fd, flags):
+                    raise
+                yield NEVER
+                continue
+            if piece and size is None:
+                raise os_error(errno.EFAULT)
+            got += piece
+            if not piece or not flags & MSG_WAITALL or len(got) >= wanted:
+                break
+        return Answer(len(got), values={"data": got})
+
+    def read(self, fd: int, size: int | None, flags: int = 0) -> "Waiting":
+        return self.recv(fd, size, flags)
+
+    def write(self, fd: int, data: bytes | None, flags: int = 0) -> "Waiting":
+        return self.send(fd, data, flags)
+
+    # Descriptors
+
+    def fcntl(self, fd: int, command: int, argument: int) -> Answer:
+        if command == 3:
+            return _done(0o2 | (0o4000 if self.process.get_nonblocking(fd) else 0))
+        if command == 4:
+            self.process.set_nonblocking(fd, bool(argument & 0o4000))
+            return _done(0)
+        if command in (1, 2):
+            self.process.file(fd)
+            return _done(0)
+        if command == 0:
+            return _done(self.process.dup(fd))
+        raise os_error(errno.EINVAL)
+
+    def ioctl(self, fd: int, request: int, argument: int) -> Answer:
+        if request == 0x541B:
+            return Answer(0, values={"value": self.process.inq(fd)})
+        if request == 0x5411:
+            return Answer(0, values={"value": self.process.outq(fd)})
+        if request == 0x5421:
+            self.process.set_nonblocking(fd, bool(argument))
+            return Answer(0, values={"value": argument})
+        raise os_error(errno.ENOTTY)
+
+    def poll(self, fds: list[tuple[int, int]], timeout: int) -> "Waiting":
+        """`timeout` in ms; negative: for ever."""
+        machine = self.machine
+        deadline = NEVER if timeout < 0 else machine.now() + timeout * MSEC
+        while True:
+            found = self.process.poll(fds)
+            if found or machine.now() >= deadline:
+                return Answer(len(found), values={"events": found})
+            yield deadline
+
+    def epoll_create(self, flags: int = 0) -> Answer:
+        return _done(self.process.epoll_create())
+
+    def epoll_ctl(self, epfd: int, op: int, fd: int, events: int, data: int) -> Answer:
+        self.process.epoll_ctl(epfd, op, fd, events, data)
+        return _done(0)
+
+    def epoll_wait(self, epfd: int, most: int, timeout: int) -> "Waiting":
+        machine = self.machine
+        deadline = NEVER if timeout < 0 else machine.now() + timeout * MSEC
+        while True:
+            found = self.process.epoll_wait(epfd, most)
+            if found or machine.now() >= deadline:
+                return Answer(len(found), values={"events": found})
+            yield deadline
+
+
+def _done(result: int) -> Answer:
+    return Answer(result)
+
+
+def _value(data: bytes) -> int | bytes:
+    """A number where there are four octets, as most options take."""
+    return struct.unpack("<i", data)[0] if len(data) == 4 else data
