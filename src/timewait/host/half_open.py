@@ -220,6 +220,7 @@ def _accept_child(tables: TcpTables, listener: Listener, req: Request, seg: Segm
     """Make the full connection, let it process the segment, and queue it for accept()."""
     pmtu = tables.machine.routes.mtu(req.raddr, now)
     child = child_of(tables.net, req, listener.options, pmtu, now)
+    child.laddr = tables.machine.routes.own.get(child.laddr, child.laddr)
     child.owner = listener
     tables.configure(child)
     tables.endpoints[req.flow] = child

@@ -5,10 +5,10 @@ files; exit and kill close what is open, in order, as the kernel does.
 """
 
 import errno
-import heapq
 from typing import Final
 
 from timewait.base.errors import errno_name, os_error
+from timewait.host.descriptors import Descriptors
 from timewait.host.epoll import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, Epoll
 from timewait.host.file import EPOLLERR, EPOLLHUP, File, Socket
 from timewait.host.machine import Machine
@@ -21,8 +21,6 @@ Address = tuple[str, int]
 
 RLIMIT_NOFILE: Final = 1024
 """The usual soft limit of open descriptors."""
-FIRST_FD: Final = 3
-"""0 to 2 are the standard streams, which do not exist here but count."""
 POLLNVAL: Final = 0x20
 SOCK_NONBLOCK: Final = 0o4000
 SOCK_CLOEXEC: Final = 0o2000000
@@ -40,10 +38,7 @@ class Process:
         self.alive: bool = True
         self.nofile: int = RLIMIT_NOFILE
         """RLIMIT_NOFILE: descriptors are smaller than this; may be set at any time."""
-        self.files: dict[int, File] = {}
-        self._free: list[int] = []
-        """A heap of descriptors below _next that were closed; entries may be taken meanwhile by dup2."""
-        self._next: int = FIRST_FD
+        self.files = Descriptors()
 
     # Descriptors
 
@@ -56,17 +51,15 @@ class Process:
 
     def install(self, file: File) -> int:
         """Give an open file the lowest free descriptor, taking over one reference. OSError EMFILE."""
-        fd = self._lowest()
-        self.files[fd] = file
-        self._claim(fd)
+        fd = self.files.lowest(self.nofile)
+        self.files.put(fd, file)
         return fd
 
     def close(self, fd: int) -> None:
         """Close a descriptor; the last one of a file closes what it stands for."""
-        file = self.files.pop(fd, None)
+        file = self.files.take(fd)
         if file is None:
             raise self._failed("close", (fd,), os_error(errno.EBADF, f"descriptor {fd}"))
-        heapq.heappush(self._free, fd)
         self._log("close", (fd,), 0)
         file.release()
 
@@ -74,12 +67,11 @@ class Process:
         """A second descriptor of the same open file."""
         try:
             file = self.file(fd)
-            new = self._lowest()
+            new = self.files.lowest(self.nofile)
         except OSError as error:
             raise self._failed("dup", (fd,), error) from None
         file.retain()
-        self.files[new] = file
-        self._claim(new)
+        self.files.put(new, file)
         self._log("dup", (fd,), new)
         return new
 
@@ -95,11 +87,8 @@ class Process:
         if new == fd:
             return new
         file.retain()
-        old = self.files.get(new)
-        self.files[new] = file
-        if old is None:
-            self._claim(new)
-        else:
+        old = self.files.put(new, file)
+        if old is not None:
             old.release()
         return new
 
@@ -118,9 +107,7 @@ class Process:
         self._check_alive()
         child = Process(self.host, name or self.name + "-child", self.uid)
         child.nofile = self.nofile
-        child.files = dict(self.files)
-        child._free = list(self._free)
-        child._next = self._next
+        child.files = self.files.copy()
         for file in self.files.values():
             file.retain()
         self._log("fork", (), child.name)
@@ -141,9 +128,7 @@ class Process:
     def vanish(self) -> None:
         """The host lost power: nothing is closed, everything is forgotten."""
         self.alive = False
-        self.files = {}
-        self._free = []
-        self._next = FIRST_FD
+        self.files = Descriptors()
 
     # Sockets
 
@@ -200,7 +185,7 @@ class Process:
         """The next finished connection and its peer. With no descriptor left (EMFILE) it stays in the queue."""
         try:
             sock = self._socket(fd)
-            self._lowest()
+            self.files.lowest(self.nofile)
             new = sock.accept()
             new_fd = self.install(new)
         except OSError as error:
@@ -350,30 +335,12 @@ class Process:
             raise os_error(errno.ENOTSOCK, f"descriptor {fd}")
         return file
 
-    def _lowest(self) -> int:
-        """The lowest descriptor that is free. OSError EMFILE."""
-        while self._free and self._free[0] in self.files:
-            heapq.heappop(self._free)
-        fd = self._free[0] if self._free else self._next
-        if fd >= self.nofile:
-            raise os_error(errno.EMFILE)
-        return fd
-
-    def _claim(self, fd: int) -> None:
-        """Note that a descriptor is taken now."""
-        if self._free and self._free[0] == fd:
-            heapq.heappop(self._free)
-        while self._next <= fd:
-            if self._next != fd:
-                heapq.heappush(self._free, self._next)
-            self._next += 1
-
     def _end(self) -> None:
         self.alive = False
         files = self.files
-        self.files = {}
-        for fd in sorted(files):
-            files[fd].release()
+        self.files = Descriptors()
+        for file in files.values():
+            file.release()
 
     def _check_alive(self) -> None:
         if not self.alive:

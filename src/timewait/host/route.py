@@ -119,6 +119,8 @@ class RouteTable:
         self.loopback: NetDevice | None = None
         self.local: dict[bytes, NetDevice] = {}
         """Our addresses and the device each is on."""
+        self.own: dict[bytes, bytes] = {}
+        """Each of our addresses once: connections share the object instead of keeping a copy."""
         self.broadcasts: dict[bytes, NetDevice] = {}
         self.prefixes: dict[int, dict[bytes, list[Route]]] = {}
         """By prefix length (+ 1000 for IPv6), then by masked prefix; lowest metric first."""
@@ -155,6 +157,7 @@ class RouteTable:
         length = entry[1]
         device.addresses.remove(entry)
         del self.local[addr]
+        del self.own[addr]
         prefix = masked(addr, length)
         self._forget(prefix, length, device, b"")
         self.cache.clear()
@@ -367,6 +370,7 @@ class RouteTable:
 
     def _connect(self, device: NetDevice, addr: bytes, length: int) -> None:
         self.local[addr] = device
+        self.own[addr] = addr
         prefix = masked(addr, length)
         if len(addr) == 4 and length < 31 and not device.loopback:
             self.broadcasts[last_address(addr, length)] = device

@@ -2,11 +2,11 @@
 
 from timewait.base.errors import UsageError
 from timewait.tcp.cc.base import CongestionControl
-from timewait.tcp.cc.reno import Reno
+from timewait.tcp.cc.reno import RENO
 
 
 def congestion_control(name: str) -> CongestionControl:
-    """A fresh instance of an algorithm by its Linux name; UsageError lists what there is."""
+    """An algorithm by its Linux name; UsageError lists what there is."""
     if name == "reno":
-        return Reno()
+        return RENO
     raise UsageError(f"unknown congestion control {name!r}; there is reno")

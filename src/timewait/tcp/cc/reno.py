@@ -1,5 +1,7 @@
 """Reno: slow start and congestion avoidance (RFC 5681 section 3.1)."""
 
+from typing import Final
+
 from timewait.base.ints import i64
 from timewait.base.native import mypyc_attr
 from timewait.tcp.cc.base import CongestionControl
@@ -31,3 +33,7 @@ class Reno(CongestionControl):
             cwnd_cnt -= steps * cwnd
             cwnd += steps
         return cwnd, cwnd_cnt
+
+
+RENO: Final = Reno()
+"""It keeps no state, so that all connections share it."""
