@@ -179,8 +179,9 @@ class World:
         for machine in machines:
             found = self._machine(machine)
             subnet = subnet or self._prefixes_of(found)
+        subnet = subnet or self._new_subnet()
         for machine in machines:
-            self.link(self._port(self._machine(machine), subnet or self._new_subnet()), switch, **options)
+            self.link(self._port(self._machine(machine), subnet), switch, **options)
         self._route()
         return switch
 

@@ -49,6 +49,12 @@ def chain(routers, *, listeners=()):
     return world, ear, client, server
 
 
+def test_hosts_without_addresses_on_a_switch_share_a_subnet():
+    world, _, hosts = world_of(("a",), ("b",), ("c",))
+    world.switch(*hosts)
+    assert [show(host.interfaces[0].addresses[0][0]) for host in hosts] == ["10.0.1.1", "10.0.1.2", "10.0.1.3"]
+
+
 def test_hosts_without_addresses_get_some_in_one_subnet():
     world, _, (a, b, c) = world_of(("a",), ("b",), ("c", "192.0.2.7/24"))
     world.link("a", "b")
