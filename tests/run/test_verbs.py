@@ -83,7 +83,7 @@ def test_duplicate_corrupt_reorder_and_jitter_do_so():
     with pair.verbs.duplicate(1.0, "client"):
         pair.one.send(one, b"x")
         pair.run(1)
-    data = [entry for entry in pair.record.packets(host="client", payload=True)]
+    data = list(pair.record.packets(host="client", payload=True))
     assert [len(pair.record.arrivals(entry.packet.uid)) for entry in data] == [2]
     with pair.verbs.corrupt(1.0, "client", lasting="150ms"):
         pair.one.send(one, b"y")
