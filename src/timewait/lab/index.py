@@ -867,6 +867,14 @@ INDEX: Final[dict[str, Entry]] = {
         "sim live kernel",
         "healthy broken",
     ),
+    "KA-01": Entry(
+        "keepalive_when",
+        "Each sign of life puts keepalive off",
+        "任何收发都会推迟 keepalive",
+        "true",
+        "sim live kernel",
+        "received sent",
+    ),
     "KA-02": Entry(
         "keepalive",
         "Power loss with keepalive: 2 h 11 min 15 s",
@@ -874,6 +882,22 @@ INDEX: Final[dict[str, Entry]] = {
         "true",
         "sim live kernel",
         "",
+    ),
+    "KA-03": Entry(
+        "keepalive_probes",
+        "Nine probes or ten?",
+        "九次还是十次探测？",
+        "sources disagree",
+        "sim live kernel",
+        "linux stevens bsd",
+    ),
+    "KA-04": Entry(
+        "keepalive_when",
+        "Nothing without SO_KEEPALIVE",
+        "不设 SO_KEEPALIVE 就没有探测",
+        "true",
+        "sim live kernel",
+        "unset numbers listener timeout",
     ),
     "KA-05": Entry(
         "keepalive",
@@ -884,6 +908,38 @@ INDEX: Final[dict[str, Entry]] = {
         "",
     ),
     "KA-06": Entry("keepalive", "Keepalive, peer rebooted: RST", "keepalive，对端已重启：RST", "true", "sim live", ""),
+    "KA-07": Entry(
+        "keepalive_probes",
+        "Keepalive, peer gone: probes, RST, ETIMEDOUT",
+        "keepalive，对端消失：探测、RST、ETIMEDOUT",
+        "true",
+        "sim kernel",
+        "silent unreachable",
+    ),
+    "KA-08": Entry(
+        "keepalive_probes",
+        "What is in a probe: nothing",
+        "探测里有什么：没有数据",
+        "simplification",
+        "sim live kernel",
+        "idle unacked",
+    ),
+    "KA-09": Entry(
+        "keepalive_probes",
+        "After the last probe: an error, and a descriptor to close",
+        "最后一次探测之后：一个错误和待关闭的描述符",
+        "true",
+        "sim live kernel",
+        "",
+    ),
+    "KA-10": Entry(
+        "keepalive_when",
+        "A heartbeat of one's own finds what keepalive cannot",
+        "应用层心跳能发现 keepalive 发现不了的问题",
+        "true",
+        "sim live kernel",
+        "hung power",
+    ),
     "FAIL-01": Entry(
         "failure",
         "A host loses power: the other side never knows",
@@ -899,5 +955,35 @@ INDEX: Final[dict[str, Entry]] = {
         "true",
         "sim live kernel",
         "clean unread",
+    ),
+    "FAIL-03": Entry(
+        "failure_ways",
+        "Does every exit send a FIN?",
+        "进程退出都会发 FIN 吗？",
+        "simplification",
+        "sim live kernel",
+        "exit kill unread linger shared",
+    ),
+    "FAIL-04": Entry(
+        "failure_ways", "A process dies, a host dies", "进程崩溃与主机断电", "true", "sim live kernel", ""
+    ),
+    "FAIL-05": Entry(
+        "failure_ways",
+        "After a reboot: RST, whoever has the port",
+        "重启之后：无论端口有无进程都回 RST",
+        "true",
+        "sim live kernel",
+        "nobody listening",
+    ),
+    "FAIL-06": Entry(
+        "failure_flight",
+        "A crash while data is in flight",
+        "数据传输途中对端崩溃",
+        "true",
+        "sim live kernel",
+        "silence reboot",
+    ),
+    "FAIL-07": Entry(
+        "failure_flight", "The cable is pulled", "拔掉网线", "true", "sim live kernel", "replugged late idle"
     ),
 }

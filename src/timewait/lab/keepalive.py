@@ -12,7 +12,7 @@ TIME = "net.ipv4.tcp_keepalive_time"
 INTERVAL = "net.ipv4.tcp_keepalive_intvl"
 PROBES = "net.ipv4.tcp_keepalive_probes"
 
-_PRACTICE = T(
+PRACTICE = T(
     "Set SO_KEEPALIVE and, per socket, TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT (30/10/3 finds a dead peer in a"
     " minute). The cost is one small packet per idle period; behind NATs keep it below their timeout.",
     "设置 SO_KEEPALIVE，并按套接字设 TCP_KEEPIDLE、TCP_KEEPINTVL、TCP_KEEPCNT（30/10/3 可在一分钟内发现死连接）。"
@@ -20,7 +20,7 @@ _PRACTICE = T(
 )
 
 
-def _watched(bench: Bench) -> Pair:
+def watched(bench: Bench) -> Pair:
     """An open connection whose server has SO_KEEPALIVE set, with one octet each way."""
     pair = bench.open()
     pair.server.setsockopt(pair.sfd, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -30,13 +30,14 @@ def _watched(bench: Bench) -> Pair:
     return pair
 
 
-def _last_heard(bench: Bench) -> int:
+def last_heard(bench: Bench) -> int:
     """When something of the client last arrived at the server, ns: idle time counts from there."""
     heard = [entry.time for entry in bench.record if type(entry).__name__ == "Received" and entry.where == "server"]
     return heard[-1]
 
 
-def _settings(bench: Bench) -> tuple[int, int, int]:
+def settings(bench: Bench) -> tuple[int, int, int]:
+    """tcp_keepalive_time and _intvl in ns, tcp_keepalive_probes."""
     return bench.sysctl(TIME) * SEC, bench.sysctl(INTERVAL) * SEC, bench.sysctl(PROBES)
 
 
@@ -55,15 +56,15 @@ def _settings(bench: Bench) -> tuple[int, int, int]:
         "静默 tcp_keepalive_time 后发探测，之后每隔 tcp_keepalive_intvl 一次；tcp_keepalive_probes 次无应答时，"
         "共 7200 + 9×75 = 7875 秒。",
     ),
-    practice=_PRACTICE,
+    practice=PRACTICE,
     on=ANYWHERE,
     live={TIME: 2, INTERVAL: 1, PROBES: 3},
 )
 def power_loss(bench: Bench) -> Verdict:
-    pair = _watched(bench)
-    idle_since = _last_heard(bench)
+    pair = watched(bench)
+    idle_since = last_heard(bench)
     bench.power_off("client")
-    idle, interval, count = _settings(bench)
+    idle, interval, count = settings(bench)
     limit = idle + (count + 1) * interval + 60 * SEC
     bench.until(lambda: bench.state("server") is State.CLOSED, "the server to notice", limit)
     gone = bench.now - idle_since
@@ -110,9 +111,9 @@ def power_loss(bench: Bench) -> Verdict:
     sysctl={TIME: 2, INTERVAL: 1, PROBES: 3},
 )
 def peer_alive(bench: Bench) -> Verdict:
-    _watched(bench)
-    idle_since = _last_heard(bench)
-    idle, _, _ = _settings(bench)
+    watched(bench)
+    idle_since = last_heard(bench)
+    idle, _, _ = settings(bench)
     bench.run(idle_since + 4 * idle + idle // 2 - bench.now)
     probes = bench.sent("server", flags="A", payload=False, after=idle_since + SEC // 2)
     answers = bench.sent("client", flags="A", payload=False, after=idle_since + SEC // 2)
@@ -146,14 +147,14 @@ def peer_alive(bench: Bench) -> Verdict:
         " answered with an RST. The program gets ECONNRESET, not ETIMEDOUT.",
         "重启后没有与探测对应的连接，无连接的报文一律回 RST。程序得到 ECONNRESET，而非 ETIMEDOUT。",
     ),
-    practice=_PRACTICE,
+    practice=PRACTICE,
     on=("sim", "live"),
     sysctl={TIME: 2, INTERVAL: 1, PROBES: 3},
 )
 def peer_rebooted(bench: Bench) -> Verdict:
-    pair = _watched(bench)
-    idle_since = _last_heard(bench)
-    idle, _, _ = _settings(bench)
+    pair = watched(bench)
+    idle_since = last_heard(bench)
+    idle, _, _ = settings(bench)
     bench.power_off("client")
     bench.run(SEC // 2)
     bench.power_on("client")
