@@ -3,6 +3,7 @@
 from typing import Final
 
 from timewait.base.instant import MSEC, SEC
+from timewait.draw.alike import ALIKE, fold
 from timewait.draw.condense import condense
 from timewait.draw.labels import head, options_text, why_name, window_text
 from timewait.draw.model import Arrival, Arrow, Ladder, Note, Row, Summary, build
@@ -55,25 +56,29 @@ def ladder(
     run: int = 10,
     max_rows: int | None = None,
     summary: bool = True,
+    alike: int = ALIKE,
 ) -> str:
     """Draw a record.
 
     `connection` (an object or its number) picks one; without it every TCP connection is
-    drawn, one after the other. `hosts` draws instead everything between these hosts, one
+    drawn, one after the other, save that of more than `alike` which went the same way
+    only the first is drawn and the others are counted. `hosts` draws instead everything between these hosts, one
     column each, UDP and ICMP included. `width` is held between 80 and 140. More than
     `run` plain data rows are summarised, and more than `max_rows` lose their middle.
     """
     view = View(width=width, colour=colour, unicode=unicode, timestamps=timestamps, windows=windows, summary=summary)
     if isinstance(connection, int):
         connection = record.connection(connection)
-    chosen: list[Connection | None] = [connection] if connection is not None else []
-    if not chosen and hosts is None:
-        chosen = [*record.connections()]
+    chosen: list[tuple[Connection | None, list[Connection]]] = [(connection, [])]
+    if connection is None and hosts is None and record.connections():
+        chosen = [*fold(record.connections(), alike)]
     drawn: list[str] = []
-    for one in chosen or [None]:
+    for one, others in chosen:
         model = build(record, one, hosts=hosts, calls=calls, timers=timers)
         condense(model, run=run, max_rows=max_rows)
         drawn.append(Drawing(model, view).text())
+        if others:
+            drawn.append(f"({many(len(others), 'more connection')} went the same way)\n")
     if record.left_out:
         drawn.append(f"({many(record.left_out, 'entry').replace('entrys', 'entries')} not kept by the record)\n")
     return "\n".join(drawn)

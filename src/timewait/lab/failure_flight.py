@@ -137,7 +137,7 @@ def cable_pulled(bench: Bench) -> Verdict:
 
 def _replugged(bench: Bench, pair: Pair, pulled: int) -> Verdict:
     """The cable comes back while retransmissions still go out."""
-    down = (2 if bench.hurried else 10) * SEC
+    down = (1 if bench.hurried else 10) * SEC
     bench.run(down)
     bench.link.plug()
     got = bench.read(pair.server, pair.sfd, len(HELLO))

@@ -100,6 +100,24 @@ def test_each_connection_has_its_ladder():
     assert "40001" in ladder(one.record, 1)
 
 
+def test_connections_that_went_the_same_way_are_drawn_once():
+    first = Story()
+    first.handshake()
+    for number in range(1, 5):
+        another = Story(aport=APORT + number)
+        another.record = first.record
+        another.handshake(number * SEC)
+    different = Story(aport=APORT + 5)
+    different.record = first.record
+    different.handshake(9 * SEC)
+    different.close(10 * SEC)
+    text = ladder(first.record)
+    assert text.count("SYN-ACK") == 2
+    assert "(4 more connections went the same way)" in text
+    assert "TIME-WAIT" in text, "the one that went on differently"
+    assert ladder(first.record, alike=5).count("SYN-ACK") == 6
+
+
 def test_duplicate_and_reordered_arrivals():
     story = Story()
     at = story.handshake() + 100 * MSEC
