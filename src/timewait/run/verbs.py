@@ -39,6 +39,37 @@ class Named(Protocol):
         ...
 
 
+class ProgramLike(Protocol):
+    """What the verbs do to a program."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def process(self) -> Process:
+        """Its descriptors."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs, or is frozen."""
+        ...
+
+    def kill(self) -> object:
+        """SIGKILL: the kernel closes its descriptors."""
+        ...
+
+    def freeze(self) -> object:
+        """SIGSTOP: it does nothing more, its host's TCP goes on."""
+        ...
+
+    def thaw(self) -> object:
+        """SIGCONT."""
+        ...
+
+
 Who = str | Named
 """A host by name, or an object that has its name."""
 Several = Who | Iterable[Who]
@@ -309,7 +340,89 @@ class Verbs:
 
         return self._begin(Act(self, f"no descriptors left to {found.name}", undo), lasting)
 
+    def shift_clock(self, host: Who, by: float | str, *, lasting: float | str | None = None) -> Act:
+        """The host's wall clock jumps by so much, back or forth; undone, it jumps back. Timers are not touched."""
+        name, shift = self._name(host), quantity.duration(by)
+        self.skew(name, shift)
+        return self._begin(
+            Act(self, f"clock of {name} shifted by {show_ns(shift)}", lambda: self.skew(name, -shift)), lasting
+        )
+
+    def freeze(self, program: ProgramLike, *, lasting: float | str | None = None) -> Act:
+        """The program stops (SIGSTOP) while its host's TCP goes on answering; undone, it goes on."""
+        if not program.alive:
+            raise UsageError(f"{program.name} has ended: only a running program can be frozen")
+        program.freeze()
+
+        def undo() -> None:
+            if program.alive:
+                program.thaw()
+
+        return self._begin(Act(self, f"{program.name} frozen", undo), lasting)
+
+    def crash(self, program: ProgramLike) -> Act:
+        """The program is killed (SIGKILL); its host closes what it had open. Nothing undoes that."""
+        self.note(f"{program.name} crashed")
+        program.kill()
+        return self._past(f"{program.name} crashed")
+
+    def power_off(self, host: Who, *, lasting: float | str | None = None) -> Act:
+        """The host stops in its tracks: no FIN, no RST, everything forgotten. Undone, it boots (see `power_on`)."""
+        name = self._name(host)
+        if self.world.hosts[name].up:
+            self.lose_power(name)
+        return self._begin(Act(self, f"{name} power off", lambda: self.boot(name)), lasting)
+
+    def power_on(self, host: Who) -> None:
+        """Boot a host: it knows its addresses and settings, and answers old connections with RST."""
+        name = self._name(host)
+        acts = [act for act in self.acts if act.text == f"{name} power off"]
+        for act in acts:
+            act.undo()
+        if not acts and not self.world.hosts[name].up:
+            self.boot(name)
+            self.note(f"{name} power on")
+
+    def reboot(self, host: Who, *, down: float | str = 1.0) -> Act:
+        """Power off, and on again after `down`."""
+        return self.power_off(host, lasting=down)
+
+    def at(self, when: float | str, verb: Callable[..., object], *args: object, **options: object) -> Event:
+        """Call a verb, or anything, at an instant (seconds since the world began): `net.at(3, net.partition, a, b)`."""
+        instant = quantity.length(when)
+        if instant < self.world.now:
+            raise UsageError(f"{show_ns(instant)} has passed: it is {show_ns(self.world.now)}")
+        return self.world.at(instant, lambda: verb(*args, **options))
+
+    def after(self, delay: float | str, verb: Callable[..., object], *args: object, **options: object) -> Event:
+        """As `at`, counted from now."""
+        return self.world.after(quantity.length(delay), lambda: verb(*args, **options))
+
+    # What a network of programs knows better
+
+    def programs_of(self, host: str) -> list[ProgramLike]:
+        """The programs alive on a host, in order of their start."""
+        return []
+
+    def lose_power(self, host: str) -> None:
+        """Programs and connections of the host are gone, without a sound."""
+        self.world.hosts[host].power_off()
+
+    def boot(self, host: str) -> None:
+        """The host comes up."""
+        self.world.hosts[host].power_on()
+
+    def skew(self, host: str, by: int) -> None:
+        """Move the host's wall clock by ns."""
+        raise UsageError(f"{host} runs no programs, so that nobody reads its clock")
+
     # Inside
+
+    def _past(self, text: str) -> Act:
+        """An act that is over as soon as it is done."""
+        act = Act(self, text)
+        act.over = True
+        return act
 
     def note(self, text: str) -> None:
         """Leave a line in the record."""
