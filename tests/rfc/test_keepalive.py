@@ -5,7 +5,10 @@ import socket
 import pytest
 
 from support.ends import SOL_SOCKET, TCP, opened, timed, times
-from support.peer import both
+from support.peer import PEER, both
+from timewait.wire import icmp
+from timewait.wire.address import pack
+from timewait.wire.serialize import serialize
 
 TIME, INTVL, PROBES = (f"net.ipv4.tcp_keepalive_{name}" for name in ("time", "intvl", "probes"))
 PROBE = "A 0:0 ack 1"
@@ -121,6 +124,37 @@ def test_the_user_timeout_replaces_the_count(peers):
     peer.app.setsockopt(fd, TCP, socket.TCP_USER_TIMEOUT, 2500)
     seen = peer.run(3.6)
     assert times(seen[:-1], PROBE) == peer.about(1, 2)
+    assert seen[-1] == "RA 1:1 ack 1"
+    assert [seen[-1].at] == peer.about(3)
+    assert peer.error(fd) == "ETIMEDOUT"
+
+
+@timed
+def test_an_icmp_error_about_a_probe_is_no_answer(peers):
+    """Its number lies before SND.UNA: tcp_v4_err takes the error for a forgery, and ETIMEDOUT stays ETIMEDOUT."""
+    peer = peers()
+    fd = opened(peer)
+    keep(peer, fd, 1, 1, 2)
+    for _ in range(2):
+        assert peer.wait_for(lambda: peer.fresh, 3)
+        (probe,) = peer.take()
+        peer.put(icmp.error(probe.packet, serialize(probe.packet), pack(PEER), icmp.UNREACHABLE, 1))
+    assert peer.wait_for(lambda: peer.fresh, 3)
+    assert peer.take() == ["RA 1:1 ack 1"]
+    assert peer.error(fd) == "ETIMEDOUT"
+    assert peer.counter("TcpExtOutOfWindowIcmps") == 2
+
+
+@timed
+def test_accepted_sockets_inherit_keepalive(peers):
+    peer = peers()
+    listener = peer.listen()
+    keep(peer, listener, 1, 2, 1)
+    peer.handshake()
+    fd = peer.accept(listener)
+    peer.reset_watch()
+    seen = peer.run(3.6)
+    assert times(seen[:-1], PROBE) == peer.about(1)
     assert seen[-1] == "RA 1:1 ack 1"
     assert [seen[-1].at] == peer.about(3)
     assert peer.error(fd) == "ETIMEDOUT"

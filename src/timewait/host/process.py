@@ -122,7 +122,7 @@ class Process:
     def kill(self) -> None:
         """SIGKILL: for the descriptors the same as exit(). Without effect on a dead process."""
         if self.alive:
-            self._log("kill -9", (), "")
+            self._log("kill", ("SIGKILL",), "")
             self._end()
 
     def vanish(self) -> None:

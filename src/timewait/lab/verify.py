@@ -77,20 +77,35 @@ class Comparison:
     differences: Sequence[Difference]
 
     @property
+    def only_times(self) -> bool:
+        """Whether the packets agree and only when they were sent, or what was measured of it, does not."""
+        return not self.agrees and self.ours.passed and all(difference.late for difference in self.differences)
+
+    @property
     def agrees(self) -> bool:
         """Both runs met their checks, and the records are alike."""
         return not self.differences and self.ours.passed and self.theirs.passed
 
 
 def verify(lab: Lab, places: Sequence[tuple[str, str]] = PLACES, variant: str = "") -> Iterator[Comparison]:
-    """Run a lab on our stack with the shortened waits, then wherever a kernel takes part, and compare."""
+    """Run a lab on our stack with the shortened waits, then wherever a kernel takes part, and compare.
+
+    Where only times differ the run with the kernel is repeated, once: a busy machine is late
+    now and then, and a stack that is late is late again.
+    """
     shortened = tuple(("", name, value) for name, value in lab.live.items())
     ours = run(lab, Setting(sysctl=shortened, variant=variant, hurried=True))
     for place, kernel in places:
         if place not in lab.on:
             continue
-        theirs = run(lab, Setting(on=place, kernel=kernel, variant=variant))
-        yield Comparison(place, kernel, ours, theirs, differences(ours.records[0][1], theirs.records[0][1]))
+        setting = Setting(on=place, kernel=kernel, variant=variant)
+        compared = _compare(lab, setting, ours)
+        yield _compare(lab, setting, ours) if compared.only_times else compared
+
+
+def _compare(lab: Lab, setting: Setting, ours: Result) -> Comparison:
+    theirs = run(lab, setting)
+    return Comparison(setting.on, setting.kernel, ours, theirs, differences(ours.records[0][1], theirs.records[0][1]))
 
 
 def differences(ours: Record, theirs: Record) -> list[Difference]:

@@ -109,7 +109,7 @@ class KernelProcess:
     def kill(self) -> None:
         """SIGKILL: for the descriptors the same as exit(). Without effect on a dead process."""
         if self.alive:
-            self._call("kill -9", (), self._end)
+            self._call("kill", ("SIGKILL",), self._end)
 
     def vanish(self) -> None:
         """The host lost power: nothing is closed, everything is forgotten (see `KernelHost.forget`)."""
