@@ -1,0 +1,193 @@
+"""The baton: one strand of one program runs at a time, and time moves only when all of them wait.
+
+A strand is a greenlet. Blocking calls end here: they say what they wait for and hand
+the baton back. Whoever was woken runs next, in an order drawn from the seed, so that
+other seeds see other interleavings; only when nobody can run is the clock asked for its
+next event.
+"""
+
+import asyncio.events
+import random
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from timewait.base.instant import NEVER
+from timewait.run import current
+from timewait.world.clock import Event, Scheduler
+
+if TYPE_CHECKING:
+    from timewait.run.program import Program
+
+MAX_TURNS: Final = 1_000_000
+"""Strands that may run one after another without any time passing: beyond this they only wake each other."""
+
+
+class Strand:
+    """One line of control of a program: its main function, or a thread of it."""
+
+    def __init__(self, baton: "Baton", program: "Program", name: str, body: Callable[[], object]) -> None:
+        self.baton = baton
+        self.program = program
+        self.name = name
+        self.greenlet = greenlet(body)
+        self.waiting = True
+        """It has handed the baton back (or has not begun), and runs when it is woken."""
+        self.queued = False
+        self.timed_out = False
+        self.what = "start"
+        """What it waits for, for people."""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.hooks: Any = (None, None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its function has returned, or it was killed."""
+        return bool(self.greenlet.dead)
+
+    def wake(self) -> None:
+        """Let it run in turn; without effect while it runs or is about to."""
+        if self.waiting and not self.queued:
+            self.queued = True
+            self.baton.ready.append(self)
+
+    def time_out(self) -> None:
+        """What it waited for did not come in time."""
+        if self.waiting and not self.queued:
+            self.timed_out = True
+            self.wake()
+
+    def frame(self) -> Any:
+        """Where it waits: its innermost frame."""
+        return self.greenlet.gr_frame
+
+
+class Baton:
+    """Runs strands on a clock."""
+
+    def __init__(self, clock: Scheduler, rng: random.Random) -> None:
+        self.clock = clock
+        self.rng = rng
+        self.ready: list[Strand] = []
+        self.held: list[Strand] = []
+        """Woken, but their program is frozen."""
+        self.hub: greenlet | None = None
+        """Whoever called run()."""
+        self.buried: list[Strand] = []
+        """Strands of programs that were killed: they never run again, not even their `finally` clauses."""
+
+    def now(self) -> int:
+        """ns since the world began."""
+        return int(self.clock.now())
+
+    def spawn(self, program: "Program", name: str, body: Callable[[], object]) -> Strand:
+        """A new strand, which runs in turn."""
+        strand = Strand(self, program, name, body)
+        strand.wake()
+        return strand
+
+    def wait(self, what: str, deadline: int = NEVER) -> bool:
+        """Hand the baton back until the running strand is woken; False if the deadline (ns) came first."""
+        strand = current.strand
+        assert strand is not None and self.hub is not None, "only a strand waits"
+        event: Event | None = None
+        if deadline < NEVER:
+            event = self.clock.at(max(deadline, self.now()), strand.time_out)
+        strand.what = what
+        strand.waiting = True
+        strand.timed_out = False
+        self.hub.switch()
+        if event is not None:
+            self.clock.cancel(event)
+        return not strand.timed_out
+
+    def turn(self) -> None:
+        """Let everybody else who can run do so first."""
+        strand = current.strand
+        if strand is not None and self.ready:
+            strand.waiting = True
+            strand.wake()
+            assert self.hub is not None
+            self.hub.switch()
+
+    def run(self, unfinished: Callable[[], bool], deadline: int = NEVER) -> bool:
+        """Run strands and clock while `unfinished()`; False when nothing is left to happen by the deadline."""
+        if current.strand is not None:
+            raise RuntimeError("a program cannot run the simulation it is part of; await what it waits for")
+        self.hub = getcurrent()
+        turns = 0
+        while True:
+            while self.ready:
+                self._resume(self._next())
+                turns += 1
+                if turns > MAX_TURNS:
+                    self._endless()
+            if not unfinished():
+                return True
+            before = self.now()
+            if not self.clock.run_while(self._nobody, deadline):
+                return not unfinished()
+            if self.now() != before:
+                turns = 0
+
+    def bury(self, strand: Strand) -> None:
+        """A strand runs no more."""
+        strand.waiting = False
+        if strand in self.ready:
+            self.ready.remove(strand)
+        if strand in self.held:
+            self.held.remove(strand)
+        if not strand.ended and strand is not current.strand:
+            self.buried.append(strand)
+
+    def thaw(self) -> None:
+        """Programs may have been thawed: those of their strands that were woken meanwhile run in turn."""
+        held, self.held = self.held, []
+        self.ready.extend(held)
+
+    def close(self) -> None:
+        """Unwind what was buried; whatever its clean-up calls then, its process is gone."""
+        for strand in self.buried:
+            strand.greenlet.parent = getcurrent()
+            previous, current.strand = current.strand, strand
+            try:
+                strand.greenlet.throw(GreenletExit)
+            except BaseException:
+                pass
+            finally:
+                current.strand = previous
+        self.buried.clear()
+
+    def _nobody(self) -> bool:
+        return not self.ready
+
+    def _next(self) -> Strand:
+        ready = self.ready
+        which = 0 if len(ready) == 1 else self.rng.randrange(len(ready))
+        return ready.pop(which)
+
+    def _resume(self, strand: Strand) -> None:
+        """Let a strand run until it waits or ends; what Python keeps per OS thread is exchanged around it."""
+        if strand.program.frozen:
+            self.held.append(strand)
+            return
+        strand.queued = strand.waiting = False
+        assert self.hub is not None
+        strand.greenlet.parent = self.hub
+        outer_loop, outer_hooks = asyncio.events._get_running_loop(), sys.get_asyncgen_hooks()
+        asyncio.events._set_running_loop(strand.loop)
+        sys.set_asyncgen_hooks(*strand.hooks)
+        current.strand = strand
+        try:
+            strand.greenlet.switch()
+        finally:
+            current.strand = None
+            strand.loop, strand.hooks = asyncio.events._get_running_loop(), sys.get_asyncgen_hooks()
+            asyncio.events._set_running_loop(outer_loop)
+            sys.set_asyncgen_hooks(*outer_hooks)
+
+    def _endless(self) -> None:
+        names = sorted({f"{strand.program.name} ({strand.what})" for strand in self.ready})
+        raise RuntimeError(f"programs wake each other without any time passing: {', '.join(names[:4])}")
