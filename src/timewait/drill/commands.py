@@ -54,7 +54,7 @@ class Shell:
         self.path = path
         self.options = options
         self.directory = Path(path).parent
-        self.files: dict[str, bytes] = {}
+        self.files = machine.files
         self.variables: dict[str, str] = {"PPID": str(os.getpid()), "PACKETDRILL_PID": str(os.getpid())}
         self.history: dict[str, int] = {}
         """nstat's: the counters when they were last shown."""

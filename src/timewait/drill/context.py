@@ -39,7 +39,7 @@ class Context:
 
     def script_wall_time(self, wall: int) -> int:
         """A timestamp of the machine (ns since 1970) as ns since the script began."""
-        return wall - self.start
+        return wall - self.machine.wall_origin - self.start
 
     # What calls change
 

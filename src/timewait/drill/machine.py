@@ -38,6 +38,10 @@ class Machine(Protocol):
 
     kind: str
     record: Record
+    wall_origin: int
+    """What turns the machine's time into that of its wall clock, ns since 1970."""
+    files: dict[str, bytes]
+    """Files that commands of the script have made."""
     outgoing: deque[tuple[int, Packet]]
     """What the host has sent and nobody has looked at: (time in ns, packet)."""
 

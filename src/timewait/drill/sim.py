@@ -59,6 +59,7 @@ class SimMachine:
     """One host of ours with one interface."""
 
     kind = "sim"
+    wall_origin = 0
 
     def __init__(
         self, local: str, remote: str, *, prefix: int = 0, gateway: str = "", mtu: int = 1500,
@@ -80,6 +81,7 @@ class SimMachine:
         self.remote = pack(remote)
         self.process = self.host.process("script")
         self.calls = SimCalls(self)
+        self.files: dict[str, bytes] = {}
         self.outgoing: deque[tuple[int, Packet]] = deque()
         self.waiting: list[SimPending] = []
         self.ignored: dict[str, str] = {}

@@ -99,7 +99,9 @@ def standard_defines(options: RunOptions) -> dict[str, str]:
 def machine_for(options: RunOptions, on: str) -> Machine:
     """The machine under test."""
     if on == "kernel":
-        raise UsageError("not yet")
+        from timewait.drill.kernel import KernelMachine
+
+        return KernelMachine(options.local, options.remote, mtu=options.mtu)
     return SimMachine(
         options.local, options.remote, gateway=options.gateway_ip, mtu=options.mtu, profile=options.profile,
         seed=options.seed,
