@@ -32,6 +32,8 @@ class TestConnection:
         self.state = NEW
         self.fd = -1
         """The script's descriptor; -1 before accept()."""
+        self.handshaking = True
+        """Nothing but SYN and RST has come from the stack: a SYN of ours still sets our ISN."""
         self.script_remote_isn = 0
         self.script_local_isn = 0
         self.live_local_isn = 0

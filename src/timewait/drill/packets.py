@@ -102,7 +102,7 @@ def _encode_option(option: Option, conn: TestConnection, syn: bool, scaled: bool
     )
 
 
-def decode_options(raw: bytes, conn: TestConnection, syn: bool) -> list[Option]:
+def decode_options(raw: bytes, conn: TestConnection, syn: bool, inbound: bool = False) -> list[Option]:
     """A live segment's options in a script's terms. Timestamps stay as on the wire."""
     found: list[Option] = []
     at = 0
@@ -116,12 +116,12 @@ def decode_options(raw: bytes, conn: TestConnection, syn: bool) -> list[Option]:
         if size < 2 or at + size > len(raw):
             found.append(Option("broken", (), raw[at:]))
             break
-        found.append(_decode_option(kind, raw[at + 2 : at + size], conn, syn))
+        found.append(_decode_option(kind, raw[at + 2 : at + size], conn, syn, inbound))
         at += size
     return found
 
 
-def _decode_option(kind: int, data: bytes, conn: TestConnection, syn: bool) -> Option:
+def _decode_option(kind: int, data: bytes, conn: TestConnection, syn: bool, inbound: bool) -> Option:
     name = KINDS.get(kind, f"kind-{kind}")
     words = [int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data) - 3, 4)]
     if kind in (2, 3):
@@ -131,7 +131,8 @@ def _decode_option(kind: int, data: bytes, conn: TestConnection, syn: bool) -> O
     if kind == 8:
         return Option(name, tuple(words))
     if kind == 5:
-        return Option(name, tuple(conn.script_remote(edge, syn) for edge in words))
+        script = conn.script_local if inbound else conn.script_remote
+        return Option(name, tuple(script(edge, syn) for edge in words))
     if kind in (172, 174):
         counters = [int.from_bytes(data[at : at + 3], "big") for at in range(0, len(data) - 2, 3)]
         return Option(name, (int(kind == 174), *counters))
@@ -168,7 +169,7 @@ def show_option(option: Option) -> str:
 def build(packet: TcpPacket, conn: TestConnection, *, gso: int = 0, scaled: bool = False) -> Segment:
     """The segment to inject. The peer's ISN is taken from a SYN."""
     syn = bool(packet.flags & SYN)
-    if syn:
+    if syn and conn.handshaking:
         conn.script_remote_isn = packet.seq
     seg = Segment()
     conn.address(seg, True)
@@ -288,6 +289,8 @@ def learn(expected: TcpPacket, live: Segment, conn: TestConnection) -> None:
     """Take over what a packet that the stack sent teaches: ports, its ISN, timestamps."""
     conn.learn_ports(live)
     conn.last_sent = live
+    if not live.flags & (SYN | RST):
+        conn.handshaking = False
     if expected.flags & SYN and live.flags & SYN:
         conn.script_local_isn = expected.seq
         conn.live_local_isn = int(live.seq)
@@ -415,7 +418,7 @@ def show_segment(live: Segment, conn: TestConnection, inbound: bool, window: boo
         words.append(f"urg {live.urgent}")
     raw = wire.encode(live)
     if raw:
-        options = decode_options(raw, conn, syn)
+        options = decode_options(raw, conn, syn, inbound)
         words.append(show_options(options if inbound else named_ts(options, conn)))
     return " ".join(words)
 

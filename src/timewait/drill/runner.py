@@ -305,6 +305,12 @@ class Runner:
     def _finish_blocking(self, following: Call | None) -> None:
         """Before another blocking call, and at the end of the script, the one that waits has to end."""
         self._note_blocking()
+        if self.blocking is not None and self.machine.kind == "kernel":
+            # What the call waits for may just have arrived, and its thread not run yet.
+            waiting = self.blocking[2]
+            if self.blocking[3] <= self._now() + self.options.tolerance:
+                self.machine.run_while(lambda: waiting.answer is None, self.machine.now() + self.options.tolerance)
+                self._note_blocking()
         if self.blocking is None or (following is not None and not following.when.blocking):
             return
         call, _, pending, end = self.blocking

@@ -11,6 +11,9 @@ from timewait.drill.machine import Address, Answer
 if TYPE_CHECKING:
     from timewait.drill.sim import SimMachine, Waiting
 
+SOL_TCP = 6
+TCP_TEXT = (13, 14, 31, 32, 33)
+"""Options of TCP whose value is no number: congestion control, MD5 keys, ULP, the fast open key."""
 MSG_DONTWAIT = 0x40
 MSG_WAITALL = 0x100
 MSG_PEEK = 0x2
@@ -97,6 +100,8 @@ class SimCalls:
             if size:
                 raise os_error(errno.EFAULT)
             value = b""
+        if level == SOL_TCP and name not in TCP_TEXT and size < 4:
+            raise os_error(errno.EINVAL)
         self.process.setsockopt(fd, level, name, _value(value[:size] if size < len(value) else value))
         return _done(0)
 
@@ -138,7 +143,7 @@ class SimCalls:
         got = b""
         while True:
             try:
-                piece = self.process.recv(fd, wanted - len(got), flags)
+                piece = self.process.recv(fd, wanted - len(got), flags | MSG_PEEK if size is None else flags)
             except BlockingIOError:
                 if got and not flags & MSG_WAITALL:
                     break
@@ -179,6 +184,8 @@ class SimCalls:
             return Answer(0, values={"value": self.process.inq(fd)})
         if request == 0x5411:
             return Answer(0, values={"value": self.process.outq(fd)})
+        if request == 0x894B:
+            return Answer(0, values={"value": self.process.outq_unsent(fd)})
         if request == 0x5421:
             self.process.set_nonblocking(fd, bool(argument))
             return Answer(0, values={"value": argument})

@@ -187,3 +187,7 @@ class Socket(File):
     def outq(self) -> int:
         """SIOCOUTQ: octets not yet sent or not yet acknowledged."""
         return 0
+
+    def outq_unsent(self) -> int:
+        """SIOCOUTQNSD: octets not yet sent."""
+        return 0

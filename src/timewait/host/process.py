@@ -283,6 +283,10 @@ class Process:
         """ioctl(SIOCOUTQ)."""
         return self._socket(fd).outq()
 
+    def outq_unsent(self, fd: int) -> int:
+        """ioctl(SIOCOUTQNSD): octets not sent yet."""
+        return self._socket(fd).outq_unsent()
+
     # Waiting
 
     def epoll_create(self) -> int:

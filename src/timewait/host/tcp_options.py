@@ -38,7 +38,7 @@ from timewait.tcp.info import pack_info
 from timewait.tcp.keepalive import idle_since
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Why
-from timewait.tcp.segments import current_mss
+from timewait.tcp.segments import TS_OPTION_LENGTH, current_mss
 from timewait.tcp.states import CLOSED, SYN_SENT
 from timewait.tcp.tcb import ACK_SCHED, NAGLE_CORK, NAGLE_OFF, Tcb
 
@@ -269,7 +269,11 @@ class TcpOptions:
         if name == TCP_CORK:
             return int(bool(self.nonagle & NAGLE_CORK))
         if name == TCP_MAXSEG:
-            return int(current_mss(t)) if t is not None else int(self.user_mss) or 536
+            if t is None:
+                return int(self.user_mss) or 536
+            # Before the SYN is answered, timestamps are expected to be in use (tcp_connect_init).
+            unanswered = t.state is SYN_SENT and not t.ts_ok and sysctl.tcp_timestamps
+            return int(current_mss(t)) - (TS_OPTION_LENGTH if unanswered else 0)
         if name == TCP_KEEPIDLE:
             return int(self.keep_idle // SEC) or int(sysctl.tcp_keepalive_time)
         if name == TCP_KEEPINTVL:

@@ -418,7 +418,14 @@ class TcpSocket(ConnectionOwner):
         return 0 if self.tcb is None else int(waiting(self.tcb))
 
     def outq(self) -> int:
+        if self.listener is not None:
+            raise os_error(errno.EINVAL)
         return 0 if self.tcb is None else int(queued(self.tcb))
+
+    def outq_unsent(self) -> int:
+        if self.listener is not None:
+            raise os_error(errno.EINVAL)
+        return 0 if self.tcb is None else int(self.tcb.unsent_len)
 
     def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
         """Socket-level options here, TCP's and IP's in `TcpOptions`; ENOPROTOOPT for unknown ones."""

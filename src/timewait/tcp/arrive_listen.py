@@ -358,5 +358,8 @@ def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64
     # When a cookie's SYN-ACK was sent nobody knows, nor which of several was answered.
     t.synack_at = 0 if req.cookie or req.retransmits else stamp(req.sent_at)
     t.total_retrans = i64(req.retransmits)
+    # A repeated SYN-ACK makes the first window one segment, unless the first one was the one answered.
+    t.undo_active = req.retransmits > 0
+    t.first_synack_ts = (req.sent_at // MSEC + req.ts_offset) & 0xFFFFFFFF
     t.state = SYN_RCVD
     return t

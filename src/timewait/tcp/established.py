@@ -67,6 +67,10 @@ def establish(t: Tcb, seg: Segment, now: i64) -> None:
         timestamp_sample(t, seg, now)
     if t.srtt_us == 0:
         without_sample(t)
+    # The SYN-ACK counts as delivered, though it never stood in the retransmission queue.
+    t.delivered += 1
+    if t.undo_active and t.ts_ok and seg.has_ts and seg.tsecr == t.first_synack_ts:
+        t.undo_active = False
     t.snd_una = seg.ack
     t.snd_wnd = seg.window << t.snd_wscale
     t.max_window = t.snd_wnd

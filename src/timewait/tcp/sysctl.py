@@ -71,6 +71,7 @@ class Sysctl:
     tcp_syncookies: i64 = 1
     tcp_thin_linear_timeouts: i64 = 0
     tcp_timestamps: i64 = 1
+    tcp_tso_win_divisor: i64 = 3
     tcp_tw_recycle: i64 = 0
     tcp_tw_reuse: i64 = 2
     tcp_tw_reuse_delay: i64 = 1000
@@ -232,6 +233,7 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "tcp_syncookies", "0 off, 1 when the SYN queue is full, 2 always", "", 0, 255),
         Spec(v4 + "tcp_thin_linear_timeouts", "no backoff for thin streams", "", 0, 255),
         Spec(v4 + "tcp_timestamps", "0 off, 1 with random offset, 2 without", "", 0, 255),
+        Spec(v4 + "tcp_tso_win_divisor", "share of the window a packet waits to fill; 0: none", "", 0, 255),
         Spec(v4 + "tcp_tw_recycle", "fast recycling of TIME-WAIT; removed in 4.12", "", 0, 255),
         Spec(v4 + "tcp_tw_reuse", "connect() may take over TIME-WAIT: 1 yes, 2 on loopback", "", 0, 2),
         Spec(v4 + "tcp_tw_reuse_delay", "age of TIME-WAIT before it may be taken over", "ms", 1, 60000),
@@ -288,7 +290,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_reflect_tos": "0",
     "net.ipv4.tcp_retries1": "3",
     "net.ipv4.tcp_tso_rtt_log": "9",
-    "net.ipv4.tcp_tso_win_divisor": "3",
 }
 """Parameters of Linux 6.18 that this stack does not act on, with their defaults: they can be read, not set."""
 

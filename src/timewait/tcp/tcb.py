@@ -280,6 +280,8 @@ class Tcb(Endpoint):
         """Current retransmission timeout in ns, backoff included."""
         self.synack_at: i64 = 0
         """When a passive opener's SYN-ACK went out, for its RTT sample; 0 when it was repeated."""
+        self.first_synack_ts: i64 = 0
+        """The TSval of the first SYN-ACK: the ACK that echoes it shows that repeating it was needless."""
 
         # Congestion (RFC 5681) and recovery.
         self.cwnd: i64 = net.profile.init_cwnd

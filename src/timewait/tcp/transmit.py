@@ -31,7 +31,7 @@ from timewait.tcp.tcb import (
     Tcb,
     stamp,
 )
-from timewait.tcp.tso import ends_packet
+from timewait.tcp.tso import ends_packet, should_defer
 from timewait.wire.packet import ACK, FIN, PSH, SYN, Buffer, Segment
 
 
@@ -86,6 +86,9 @@ def _send_new(t: Tcb, now: i64) -> Segment | None:
         return None
     window = seq_diff(t.wnd_end(), t.snd_nxt)
     length = _sendable(t, mss, room, window)
+    if length > 0 and t.tso_left == 0 and should_defer(t, mss, room, window, now):
+        _note_cwnd_use(t, room * mss < window)
+        return None
     if length < 0:
         if t.packets_out == 0 and t.rtx_kind == TIMER_NONE:
             check_probe_timer(t, now)

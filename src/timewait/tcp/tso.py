@@ -5,8 +5,9 @@ that the receiver's driver passes it on at once. Where our segments leave one by
 marks stand at the same places.
 """
 
+from timewait.base.instant import MSEC
 from timewait.base.ints import i64
-from timewait.tcp.tcb import Tcb
+from timewait.tcp.tcb import CA_RECOVERY, Tcb
 
 MIN_SEGMENTS = 2
 """tcp_min_tso_segs."""
@@ -14,6 +15,13 @@ LARGEST = 65536
 """sk_gso_max_size."""
 RTT_SHIFT = 9
 """tcp_tso_rtt_log: the size halves for each 2**9 us of minimum RTT."""
+
+MAX_DEFERRED = 3
+"""tcp_max_tso_deferred_mss: segments that leave without waiting where no share of the window is set."""
+RECENT = MSEC
+"""Only a connection that sent within the last millisecond defers, and only for an ACK due within one."""
+HEADROOM = 321
+"""What MAX_TCP_HEADER and one octet take from the largest packet."""
 
 
 def segments_per_packet(t: Tcb, mss: i64) -> i64:
@@ -49,3 +57,39 @@ def ends_packet(t: Tcb, mss: i64, room: i64, window: i64) -> bool:
         t.tso_size = t.tso_left
     t.tso_left -= 1
     return t.tso_left == 0 and t.tso_size > 1
+
+
+def should_defer(t: Tcb, mss: i64, room: i64, window: i64, now: i64) -> bool:
+    """Whether a small packet waits for the ACK that is about to come and make it larger (tcp_tso_should_defer).
+
+    `room` is what the congestion window admits, in segments; `window` the peer's, in octets.
+    """
+    unsent = t.unsent_len
+    if unsent <= mss or t.ca_state >= CA_RECOVERY or now - t.lsndtime > RECENT:
+        return False
+    limit = room * mss
+    if limit > window:
+        limit = window
+    largest = (LARGEST - HEADROOM) // mss * mss
+    piece = unsent if unsent < largest else largest
+    if limit >= segments_per_packet(t, mss) * mss or (unsent > piece and limit >= piece):
+        return False
+    divisor = t.net.sysctl.tcp_tso_win_divisor
+    flight = t.cwnd * mss
+    if flight > t.snd_wnd:
+        flight = t.snd_wnd
+    if limit >= (flight // divisor if divisor else MAX_DEFERRED * mss):
+        return False
+    head = t.rtx.first()
+    if head is None:
+        return False
+    srtt = t.srtt_us * 125
+    late = srtt >> 1
+    if late > RECENT:
+        late = RECENT
+    if head.sent_at + srtt - now > late:
+        # The ACK is too far away to wait for.
+        return False
+    if limit <= piece:
+        return True
+    return not (t.fin_queued and unsent == piece)

@@ -88,10 +88,21 @@ def _check_dsack(t: Tcb, blocks: tuple[tuple[int, int], ...], ack: i64, found: A
         counters.TcpExtTCPDSACKRecv += 1
     else:
         counters.TcpExtTCPDSACKOfoRecv += 1
-    segs = max(1, seq_diff(right, left) // max(t.mss_cache, 1))
+    size = seq_diff(right, left)
+    if size <= 0 or size > t.max_window:
+        return True
+    segs: i64 = 1
+    if size > t.mss_cache:
+        segs = (size + t.mss_cache - 1) // t.mss_cache
     t.dsack_dups += segs
+    if t.dsack_dups > t.total_retrans:
+        # More duplicates than were ever sent again: not of our making (tcp_dsack_seen).
+        return True
     found.flag |= F_DSACKING
     t.rack_dsack_seen = True
+    # A needless retransmission is a delivered one.
+    found.sack_delivered += segs
+    t.delivered += segs
     if t.undo_active and t.undo_retrans > 0:
         t.undo_retrans = t.undo_retrans - segs if t.undo_retrans > segs else 0
     return True
