@@ -21,6 +21,8 @@ from timewait.tcp.arrive_listen import (
     request_ack,
     syn_ack,
 )
+from timewait.tcp.bsd.arrive import round_buffers
+from timewait.tcp.bsd.syn import handshake_timeout
 from timewait.tcp.cookies import check_cookie, decode_timestamp
 from timewait.tcp.fastopen import ALL_LISTENERS, SERVER, SERVER_NO_COOKIE, cookie_for, may_open, open_passively
 from timewait.tcp.isn import NO_ISN, timestamp_offset
@@ -78,7 +80,7 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
     req.owner = listener
     tables.endpoints[req.flow] = req
     listener.add(req)
-    tables.wait(req, now + tables.net.profile.rto_init)
+    tables.wait(req, now + _request_timeout(tables, req))
     tap = tables.net.tap
     if tap is not None:
         tap.moved(tables.net.name, req.flow, LISTEN, SYN_RCVD, Cause.RCV_SYN, now)
@@ -242,6 +244,8 @@ def _inherit(tables: TcpTables, listener: Listener, child: Tcb) -> None:
     owner = listener.owner
     if isinstance(owner, ConnectionOwner):
         owner.inherit(child)
+    if child.bsd:
+        round_buffers(child)
 
 
 def _send_syn_ack(tables: TcpTables, req: Request, why: Why, now: i64) -> None:
@@ -253,6 +257,8 @@ def _send_syn_ack(tables: TcpTables, req: Request, why: Why, now: i64) -> None:
 
 
 def _request_timeout(tables: TcpTables, req: Request) -> i64:
+    if tables.net.profile.bsd:
+        return handshake_timeout(tables.net, i64(req.timeouts))
     shift: i64 = min(i64(req.timeouts), 24)
     timeout: i64 = tables.net.profile.rto_init << shift
     limit: i64 = tables.net.sysctl.tcp_rto_max_ms * MSEC
@@ -266,7 +272,8 @@ def request_timer(tables: TcpTables, req: Request, now: i64) -> None:
     if listener.closed:
         forget_request(tables, req, Cause.LISTENER_CLOSED, now)
         return
-    retries = listener.synack_retries()
+    bsd = tables.net.sysctl.bsd
+    retries = listener.synack_retries() if bsd is None else bsd.rexmtlimit
     timeouts = i64(req.timeouts)
     expire = timeouts >= retries
     resend = True

@@ -63,6 +63,13 @@ TCP_USER_TIMEOUT: Final = 18
 TCP_FASTOPEN: Final = 23
 TCP_NOTSENT_LOWAT: Final = 25
 TCP_FASTOPEN_CONNECT: Final = 30
+FREEBSD: Final = 0x10000
+"""Added to the numbers of FreeBSD's own TCP options, which Linux uses otherwise."""
+TCP_NOOPT: Final = FREEBSD + 8
+TCP_MD5SIG_BSD: Final = FREEBSD + 16
+TCP_REMOTE_UDP_ENCAPS_PORT: Final = FREEBSD + 71
+TCP_KEEPINIT: Final = FREEBSD + 128
+TCP_FUNCTION_BLK: Final = FREEBSD + 8192
 MSG_FASTOPEN: Final = 0x20000000
 MSG_MORE: Final = 0x8000
 MSG_OOB: Final = 0x1

@@ -3,7 +3,7 @@
 import errno
 
 from timewait.base.errors import os_error
-from timewait.base.instant import NEVER
+from timewait.base.instant import MSEC, NEVER
 from timewait.base.ints import i64
 from timewait.base.rng import keyed_hash
 from timewait.base.seq import seq_between
@@ -17,12 +17,15 @@ from timewait.tcp.arrive_listen import (
     Request,
 )
 from timewait.tcp.arrive_sync import icmp_error
+from timewait.tcp.bsd.icmp import icmp_hard_error
+from timewait.tcp.bsd.parameters import BsdParameters
 from timewait.tcp.cookies import wants_cookie_check
+from timewait.tcp.fate import fail
 from timewait.tcp.isn import NO_ISN
 from timewait.tcp.pmtu import mtu_reduced
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.rto import revert_backoff
-from timewait.tcp.states import SYN_RCVD, TIME_WAIT, Cause, State
+from timewait.tcp.states import SYN_RCVD, SYN_SENT, TIME_WAIT, Cause, State
 from timewait.tcp.tcb import KIND_REQUEST, KIND_TCB, KIND_TIME_WAIT, Endpoint, Tcb
 from timewait.tcp.timers import next_timeout, on_timeout
 from timewait.tcp.timewait import (
@@ -68,8 +71,11 @@ class TcpLayer(TcpTables):
             self._for_nobody(seg, now)
             return
         flags = seg.flags
+        bsd = self.net.sysctl.bsd
         if flags & RST:
             self.dropped(seg, Drop.LISTEN_RST, now)
+        elif bsd is not None and flags & SYN:
+            self._syn_for_bsd(listener, seg, bsd, now)
         elif flags & ACK:
             if not (wants_cookie_check(self.net, seg) and cookie_ack(self, listener, seg, now)):
                 self.dropped(seg, Drop.BAD_COOKIE if self.net.sysctl.tcp_syncookies else Drop.NO_SOCKET, now)
@@ -81,10 +87,23 @@ class TcpLayer(TcpTables):
         else:
             connection_request(self, listener, seg, isn, now)
 
+    def _syn_for_bsd(self, listener: Listener, seg: Segment, bsd: BsdParameters, now: i64) -> None:
+        """FreeBSD says nothing to a SYN with ACK, and takes one with FIN unless drop_synfin forbids it."""
+        if seg.flags & ACK:
+            self.dropped(seg, Drop.LISTEN_SYN_ACK, now)
+        elif seg.flags & FIN and bsd.drop_synfin:
+            self.dropped(seg, Drop.SYN_FIN, now)
+        else:
+            connection_request(self, listener, seg, NO_ISN, now)
+
     def _for_nobody(self, seg: Segment, now: i64) -> None:
         """RFC 9293 3.10.7.1: everything but a RST is answered with a RST."""
         if seg.flags & RST:
             self.dropped(seg, Drop.RST_TO_CLOSED, now)
+            return
+        bsd = self.net.sysctl.bsd
+        if bsd is not None and bsd.blackhole and (bsd.blackhole > 1 or seg.flags & SYN):
+            self.dropped(seg, Drop.BLACKHOLE, now)
             return
         self.dropped(seg, Drop.NO_SOCKET, now)
         self.reset(seg, Why.RST_NO_SOCKET)
@@ -112,10 +131,15 @@ class TcpLayer(TcpTables):
         verdict = arrive_time_wait(tw, seg, self.net, now)
         if verdict & TW_RESTART:
             verdict &= ~TW_RESTART
-            self.wait(tw, now + self.net.profile.timewait_len)
+            self.wait(tw, now + self._time_wait_length())
         if verdict == TW_DROP:
             return
         if verdict == TW_SYN:
+            if self.net.profile.bsd:
+                # The record goes in any case, and the ISN is as unpredictable as any other.
+                self.forget_time_wait(tw, Cause.TIME_WAIT_REUSED, now)
+                self._for_listener(seg, now)
+                return
             if self.find_listener(seg) is not None:
                 isn = takeover_isn(tw)
                 self.forget_time_wait(tw, Cause.TIME_WAIT_REUSED, now)
@@ -130,6 +154,10 @@ class TcpLayer(TcpTables):
         elif verdict == TW_KILL:
             self.dropped(seg, Drop.TW_RST, now)
             self.forget_time_wait(tw, Cause.RCV_RST, now)
+
+    def _time_wait_length(self) -> i64:
+        bsd = self.net.sysctl.bsd
+        return self.net.profile.timewait_len if bsd is None else 2 * bsd.msl * MSEC
 
     # connect()
 
@@ -189,6 +217,8 @@ class TcpLayer(TcpTables):
             return True
         if not isinstance(found, Tcb):
             return False
+        if found.bsd and reported.errno != errno.EMSGSIZE:
+            return self._error_bsd(found, reported, now)
         if seq == -1 or not seq_between(found.snd_una, seq, found.snd_nxt):
             self.net.counters.TcpExtOutOfWindowIcmps += 1
             return False
@@ -206,6 +236,29 @@ class TcpLayer(TcpTables):
             icmp_error(found, reported.errno, now)
         self.after(found, now)
         return True
+
+    def _error_bsd(self, t: Tcb, reported: Reported, now: i64) -> bool:
+        """FreeBSD: a hard error counts only in SYN-SENT, for our SYN, and while icmp_may_rst allows (RFC 5927 5.2)."""
+        bsd = self.net.sysctl.bsd
+        assert bsd is not None
+        number = icmp_hard_error(reported.message)
+        if reported.quote.seq != t.snd_una:
+            self.net.counters.TcpExtOutOfWindowIcmps += 1
+            return False
+        if number == 0:
+            t.err_soft = reported.errno
+        elif bsd.icmp_may_rst and t.state is SYN_SENT:
+            fail(t, number, Cause.ICMP_ERROR, now)
+            self.after(t, now)
+        else:
+            self.tell_ignored(reported, now)
+        return True
+
+    def tell_ignored(self, reported: Reported, now: i64) -> None:
+        """An ICMP error was understood and changes nothing."""
+        tap = self.net.tap
+        if tap is not None:
+            tap.dropped(self.net.name, reported.message, Drop.ICMP_IGNORED, now)
 
     # Time
 

@@ -8,6 +8,7 @@ from timewait.base.instant import MSEC, SEC
 from timewait.base.ints import i64
 from timewait.base.native import mypyc_attr
 from timewait.host.sockopt import (
+    FREEBSD,
     IP_TOS,
     IP_TTL,
     IPV6_UNICAST_HOPS,
@@ -22,12 +23,15 @@ from timewait.host.sockopt import (
     TCP_INFO,
     TCP_KEEPCNT,
     TCP_KEEPIDLE,
+    TCP_KEEPINIT,
     TCP_KEEPINTVL,
     TCP_LINGER2,
     TCP_MAXSEG,
     TCP_NODELAY,
+    TCP_NOOPT,
     TCP_NOTSENT_LOWAT,
     TCP_QUICKACK,
+    TCP_REMOTE_UDP_ENCAPS_PORT,
     TCP_SYNCNT,
     TCP_USER_TIMEOUT,
     TCP_WINDOW_CLAMP,
@@ -54,6 +58,8 @@ class TcpOptions:
         self.keep_idle: i64 = 0
         self.keep_intvl: i64 = 0
         self.keep_cnt: i64 = 0
+        self.keep_init: i64 = 0
+        self.no_options = False
         self.syn_retries: i64 = 0
         self.linger2: i64 = 0
         self.defer_accept: i64 = 0
@@ -90,6 +96,8 @@ class TcpOptions:
         new.keep_idle = self.keep_idle
         new.keep_intvl = self.keep_intvl
         new.keep_cnt = self.keep_cnt
+        new.keep_init = self.keep_init
+        new.no_options = self.no_options
         new.linger2 = self.linger2
         new.user_timeout = self.user_timeout
         new.notsent_lowat = self.notsent_lowat
@@ -109,6 +117,8 @@ class TcpOptions:
         t.keep_idle = self.keep_idle
         t.keep_intvl = self.keep_intvl
         t.keep_cnt = self.keep_cnt
+        t.keep_init = self.keep_init
+        t.no_options = self.no_options
         t.syn_retries = self.syn_retries
         t.linger2 = self.linger2
         t.user_timeout = self.user_timeout
@@ -182,6 +192,8 @@ class TcpOptions:
                 t.user_mss = number
         elif name in (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT):
             self._set_keepalive_times(name, number, t, now)
+        elif name >= FREEBSD and net.profile.bsd:
+            self._set_bsd(name, number, t, now)
         elif name == TCP_SYNCNT:
             _check(1 <= number <= 127)
             self.syn_retries = number
@@ -215,6 +227,24 @@ class TcpOptions:
             if t is not None and number:
                 t.window_clamp = number
                 t.rcv_ssthresh = min(t.rcv_ssthresh, t.window_clamp)
+        else:
+            raise os_error(errno.ENOPROTOOPT)
+
+    def _set_bsd(self, name: int, number: int, t: Tcb | None, now: i64) -> None:
+        """What only FreeBSD has: TCP_KEEPINIT, TCP_NOOPT; TCP over UDP only switched off."""
+        if name == TCP_KEEPINIT:
+            _check(1 <= number <= 32767)
+            self.keep_init = number * SEC
+            if t is not None:
+                t.keep_init = self.keep_init
+                if t.state is SYN_SENT:
+                    t.keepalive_at = now + self.keep_init
+        elif name == TCP_NOOPT:
+            self.no_options = bool(number)
+            if t is not None:
+                t.no_options = self.no_options
+        elif name == TCP_REMOTE_UDP_ENCAPS_PORT:
+            _check(number == 0)
         else:
             raise os_error(errno.ENOPROTOOPT)
 
@@ -264,6 +294,13 @@ class TcpOptions:
 
     def _get_tcp(self, name: int, t: Tcb | None, net: Net, now: i64) -> int | bytes:
         sysctl = net.sysctl
+        bsd = sysctl.bsd
+        if bsd is not None and name == TCP_KEEPINIT:
+            return int(self.keep_init // SEC) or int(bsd.keepinit // 1000)
+        if bsd is not None and name == TCP_NOOPT:
+            return int(self.no_options)
+        if bsd is not None and name == TCP_REMOTE_UDP_ENCAPS_PORT:
+            return 0
         if name == TCP_NODELAY:
             return int(bool(self.nonagle & NAGLE_OFF))
         if name == TCP_CORK:

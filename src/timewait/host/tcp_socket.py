@@ -323,7 +323,7 @@ class TcpSocket(ConnectionOwner):
         if how != 1:
             t.shutdown_mask |= RCV_SHUTDOWN
             t.wake |= EPOLLIN
-        if t.state is SYN_SENT:
+        if t.state is SYN_SENT and not t.bsd:
             # Linux gives the attempt up, whichever side was meant (inet_shutdown).
             calls.abort(t, Why.RST_ABORT, now)
             t.err = errno.ECONNRESET
@@ -471,10 +471,10 @@ class TcpSocket(ConnectionOwner):
                 set_keepalive(t, bool(number), self.layer.machine.now())
                 self.layer.after(t, self.layer.machine.now())
         elif name == SO_SNDBUF:
-            self.own_options().sndbuf = max(2 * number, MIN_SNDBUF)
+            self.own_options().sndbuf = self._buffer_size(number, MIN_SNDBUF)
             self.options.apply_buffers(self.tcb)
         elif name == SO_RCVBUF:
-            self.own_options().rcvbuf = max(2 * number, MIN_RCVBUF)
+            self.own_options().rcvbuf = self._buffer_size(number, MIN_RCVBUF)
             self.options.apply_buffers(self.tcb)
             if self.listener is not None:
                 self.listener.options.rcvbuf = self.options.rcvbuf
@@ -486,6 +486,15 @@ class TcpSocket(ConnectionOwner):
             return
         else:
             raise os_error(errno.ENOPROTOOPT)
+
+    def _buffer_size(self, number: int, least: int) -> int:
+        """Linux doubles what is asked for, to make room for overhead; FreeBSD takes it as it is."""
+        bsd = self.layer.net.sysctl.bsd
+        if bsd is None:
+            return max(2 * number, least)
+        if not 0 < number <= bsd.maxsockbuf:
+            raise os_error(errno.ENOBUFS)
+        return number
 
     def getsockopt(self, level: int, name: int, size: int) -> int | bytes:
         """The value of an option; ENOPROTOOPT for unknown ones."""
@@ -506,7 +515,7 @@ class TcpSocket(ConnectionOwner):
         t = self.tcb
         if name == SO_ERROR:
             number = self._take_error()
-            if number == 0 and t is not None:
+            if number == 0 and t is not None and not t.bsd:
                 # Asking takes the soft error too, which would otherwise be told at the timeout (sk_getsockopt).
                 number = int(t.err_soft)
                 t.err_soft = 0

@@ -9,6 +9,9 @@ from typing import Final
 from timewait.base.instant import MSEC
 from timewait.base.ints import i16, i32, i64
 from timewait.base.seq import seq_between, seq_diff, seq_gt, seq_lt
+from timewait.tcp.bsd.layout import lay_out
+from timewait.tcp.bsd.parameters import BsdParameters
+from timewait.tcp.bsd.window import MAX_WINDOW, window_scale
 from timewait.tcp.cookies import cookie_timestamp, make_cookie
 from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.net import Net
@@ -16,7 +19,20 @@ from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import SYN_RCVD
 from timewait.tcp.tcb import KIND_REQUEST, MAX_WSCALE, MSS_DEFAULT, Endpoint, Tcb, stamp
 from timewait.tcp.window import initial_window, window_from_space
-from timewait.wire.packet import ACK, PROTO_TCP, RST, SYN, Segment, local_end, port_at, remote_end, reversed_flow
+from timewait.wire.packet import (
+    ACK,
+    CWR,
+    ECE,
+    FIN,
+    PROTO_TCP,
+    RST,
+    SYN,
+    Segment,
+    local_end,
+    port_at,
+    remote_end,
+    reversed_flow,
+)
 
 # What a half-open connection makes of a segment.
 REQ_DROP: Final = 0
@@ -54,6 +70,8 @@ class Request(Endpoint):
     ts_ok: bool
     cookie: bool
     fast_open_exp: bool
+    ecn: bool
+    """The SYN asked for ECN and we agree."""
     acked: bool
     """The handshake was completed, but there was no room in the accept queue, or data is awaited."""
 
@@ -78,6 +96,7 @@ class Request(Endpoint):
         self.fast_open: bytes | None = None
         """Fast open cookie to grant in the SYN-ACK."""
         self.fast_open_exp = False
+        self.ecn = False
         self.acked = False
         self.timeouts = 0
         self.retransmits = 0
@@ -168,9 +187,15 @@ def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, n
         req.mss = i32(mss)
     elif options.isn != NO_ISN:
         req.iss = options.isn
+    elif net.profile.bsd:
+        # What is half-open carries no clock in its number (syncache_add: arc4random).
+        req.iss = net.rng.getrandbits(32)
     else:
         req.iss = initial_sequence_number(net, req.laddr, req.lport, req.raddr, req.rport, now)
     req.sent_at = now
+    bsd = sysctl.bsd
+    if bsd is not None:
+        req.ecn = seg.flags & (ECE | CWR) == ECE | CWR and bsd.ecn_enable in (1, 2)
     return req
 
 
@@ -179,6 +204,10 @@ def choose_window(net: Net, req: Request, options: ListenOptions) -> None:
     space = window_from_space(net.sysctl, options.rcvbuf)
     mss = i64(req.advmss) - (12 if req.ts_ok else 0)
     window, clamp, scale = initial_window(net.sysctl, space, mss, req.snd_wscale >= 0)
+    bsd = net.sysctl.bsd
+    if bsd is not None:
+        window = min(options.rcvbuf, MAX_WINDOW)
+        scale = window_scale(bsd.maxsockbuf) if req.snd_wscale >= 0 else 0
     req.rcv_wnd, req.window_clamp, req.rcv_wscale = i32(window), i32(clamp), i16(scale)
 
 
@@ -200,6 +229,10 @@ def syn_ack(net: Net, req: Request, why: Why, now: i64) -> Segment:
         else:
             seg.tsval = (now // MSEC + req.ts_offset) & 0xFFFFFFFF
         req.sent_tsval(seg.tsval)
+    if net.profile.bsd:
+        if req.ecn:
+            seg.flags |= ECE
+        seg.raw_options = lay_out(seg)
     return seg
 
 
@@ -234,6 +267,9 @@ def _reply(net: Net, req: Request, flags: i64, seq: i64, why: Why) -> Segment:
 
 def check_request(net: Net, req: Request, seg: Segment, defer_accept: i64, now: i64) -> i64:
     """Judge a segment for a half-open connection (tcp_check_req): one of REQ_*."""
+    bsd = net.sysctl.bsd
+    if bsd is not None:
+        return _check_bsd(net, bsd, req, seg, now)
     end = (seg.seq + seg.seq_len) & 0xFFFFFFFF
     rcv_nxt = (req.irs + 1) & 0xFFFFFFFF
     flags = seg.flags & (SYN | ACK | RST)
@@ -275,6 +311,44 @@ def check_request(net: Net, req: Request, seg: Segment, defer_accept: i64, now: 
         net.counters.TcpExtTCPDeferAcceptDrop += 1
         _dropped(net, seg, Drop.DEFER_ACCEPT, now)
         return REQ_DROP
+    return REQ_CHILD
+
+
+def _check_bsd(net: Net, bsd: BsdParameters, req: Request, seg: Segment, now: i64) -> i64:
+    """FreeBSD's rules for what stands in its syncache (syncache_add, syncache_chkrst, syncache_expand)."""
+    flags = seg.flags
+    rcv_nxt = (req.irs + 1) & 0xFFFFFFFF
+    offset = seq_diff(seg.seq, rcv_nxt)
+    window = i64(req.rcv_wnd)
+    if flags & RST:
+        if not (0 <= offset < window or (window == 0 and offset == 0)):
+            _dropped(net, seg, Drop.REQUEST_OUT_OF_WINDOW, now)
+            return REQ_DROP
+        if bsd.insecure_rst or offset == 0:
+            _dropped(net, seg, Drop.REQUEST_RST, now)
+            return REQ_REMOVE
+        _dropped(net, seg, Drop.RST_CHALLENGED, now)
+        return REQ_ACK
+    if flags & SYN and flags & ACK:
+        _dropped(net, seg, Drop.LISTEN_SYN_ACK, now)
+        return REQ_REMOVE
+    if flags & SYN:
+        if flags & FIN and bsd.drop_synfin:
+            _dropped(net, seg, Drop.SYN_FIN, now)
+            return REQ_DROP
+        _dropped(net, seg, Drop.REQUEST_DUP_SYN, now)
+        return REQ_SYN_ACK
+    if not flags & ACK:
+        _dropped(net, seg, Drop.REQUEST_NO_ACK, now)
+        return REQ_DROP
+    if req.ts_ok and not seg.has_ts and not bsd.tolerate_missing_ts:
+        _dropped(net, seg, Drop.NO_TIMESTAMP, now)
+        return REQ_DROP
+    if req.ts_ok and seg.has_ts and seq_diff(req.ts_recent, seg.tsval) > 0:
+        _dropped(net, seg, Drop.PAWS, now)
+        return REQ_DROP
+    if seg.ack != (req.iss + 1) & 0xFFFFFFFF or not 0 <= offset < window:
+        return REQ_BAD_ACK
     return REQ_CHILD
 
 

@@ -8,6 +8,9 @@ import errno
 
 from timewait.base.errors import os_error
 from timewait.base.ints import i64
+from timewait.tcp.bsd.close import close_bsd
+from timewait.tcp.bsd.layout import lay_out
+from timewait.tcp.bsd.syn import begin, offer
 from timewait.tcp.delack import program_read
 from timewait.tcp.fastopen import attach_data
 from timewait.tcp.fate import become_time_wait, drop_unsent, finish, queue_fin, send_reset
@@ -69,12 +72,17 @@ def open_active(t: Tcb, now: i64, isn: i64 = NO_ISN, fast: bytes = b"") -> None:
     )
     t.rcv_ssthresh = t.rcv_wnd
     t.rcv_nxt = 0
+    if t.bsd:
+        offer(t)
     update_mss(t)
     t.move(SYN_SENT, Cause.ACTIVE_OPEN, now)
     net.counters.TcpActiveOpens += 1
     seg = start_syn(t, now)
     if t.fast_open_offer is not None:
         attach_data(t, seg, fast, now)
+    if t.bsd:
+        begin(t, now)
+        seg.raw_options = lay_out(seg)
 
 
 def advertised_mss(t: Tcb) -> i64:
@@ -82,7 +90,7 @@ def advertised_mss(t: Tcb) -> i64:
     mss = t.pmtu - t.header_size
     if t.user_mss and t.user_mss < mss:
         mss = t.user_mss
-    return mss if mss > 88 else 88
+    return mss if mss > 88 or t.bsd else 88
 
 
 def send(t: Tcb, data: Buffer, more: bool, now: i64) -> int:
@@ -166,7 +174,7 @@ def _nothing_to_read(t: Tcb) -> None:
     Behind the peer's FIN a read gives the end of the stream, even if a RST came later
     (quirks.md: TW-06).
     """
-    if t.rcv_fin:
+    if t.rcv_fin and not (t.bsd and t.err):
         return
     if t.err:
         raise take_error(t)
@@ -199,6 +207,9 @@ def close(t: Tcb, linger: i64, now: i64) -> None:
     Unread data, or linger 0, aborts with RST; otherwise FIN is sent and the connection
     goes on as an orphan.
     """
+    if t.bsd:
+        close_bsd(t, linger, now)
+        return
     unread = t.rcv_queued > 0
     t.shutdown_mask = RCV_SHUTDOWN | SEND_SHUTDOWN
     state = t.state

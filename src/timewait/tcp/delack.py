@@ -9,6 +9,7 @@ from typing import Final
 
 from timewait.base.instant import NEVER, SEC
 from timewait.base.ints import i64
+from timewait.tcp.bsd.window import update_due
 from timewait.tcp.reasons import Why
 from timewait.tcp.tcb import (
     ACK_NOW,
@@ -189,6 +190,10 @@ def delack_timer(t: Tcb, now: i64) -> None:
 
 def program_read(t: Tcb, copied: i64) -> None:
     """The program took data: acknowledge when the window opened much, or when it was waited for (tcp_cleanup_rbuf)."""
+    if t.bsd:
+        if copied > 0 and update_due(t):
+            ack_now(t, Why.WINDOW_UPDATE)
+        return
     if t.ack_pending & ACK_SCHED:
         unacked = (t.rcv_nxt - t.rcv_wup) & 0xFFFFFFFF
         if t.rcv_mss < unacked < 0x80000000:

@@ -6,7 +6,7 @@ from timewait.tcp.fate import become_time_wait, finish, send_reset
 from timewait.tcp.reasons import Why
 from timewait.tcp.rto import time_out
 from timewait.tcp.segments import probe_segment
-from timewait.tcp.states import CLOSED, FIN_WAIT_2, LISTEN, SYN_SENT, Cause
+from timewait.tcp.states import CLOSED, FIN_WAIT_2, LISTEN, SYN_RCVD, SYN_SENT, Cause
 from timewait.tcp.tcb import Tcb
 
 
@@ -50,7 +50,15 @@ def set_keepalive(t: Tcb, on: bool, now: i64) -> None:
 
 
 def keepalive_timer(t: Tcb, now: i64) -> None:
-    """Probe an idle peer, or end an orphan's FIN-WAIT-2."""
+    """Probe an idle peer, or end an orphan's FIN-WAIT-2; under FreeBSD's rules also a handshake that takes too long."""
+    if t.bsd and (t.state is SYN_SENT or t.state is SYN_RCVD):
+        t.fired("keepinit", now)
+        time_out(t, Cause.TIMED_OUT, now)
+        return
+    if t.bsd and t.state is FIN_WAIT_2 and t.orphan:
+        t.fired("fin_wait_2", now)
+        finish(t, Cause.FIN_WAIT_2_TIMEOUT, now)
+        return
     if t.state is FIN_WAIT_2 and t.orphan:
         _fin_wait_2_over(t, now)
         return

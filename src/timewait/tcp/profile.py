@@ -22,6 +22,7 @@ class Profile:
         keyed_isn: bool = True,
         ooo_fin_in_orphan_resets: bool = True,
         scaling_ratio: bool = True,
+        bsd: bool = False,
     ) -> None:
         self.name = name
         self.isn_tick: i64 = isn_tick
@@ -40,6 +41,8 @@ class Profile:
         """Whether a FIN out of order resets an orphan in FIN-WAIT-2, as Linux does (CLS-25)."""
         self.scaling_ratio = scaling_ratio
         """Whether the share of the receive buffer that counts as window is measured (Linux since 6.6)."""
+        self.bsd = bsd
+        """Whether the rules of `tcp.bsd` apply: FreeBSD's windows, options, RST and SYN rules, timers and sysctls."""
 
 
 PROFILES: Final[dict[str, Profile]] = {
@@ -51,6 +54,7 @@ PROFILES: Final[dict[str, Profile]] = {
     "rfc9293": Profile(
         "rfc9293", isn_tick=4 * USEC, timewait_len=240 * SEC, ooo_fin_in_orphan_resets=False, scaling_ratio=False
     ),
+    "freebsd": Profile("freebsd", isn_tick=USEC, ooo_fin_in_orphan_resets=False, scaling_ratio=False, bsd=True),
 }
 
 

@@ -70,7 +70,7 @@ def _in_order(t: Tcb, seg: Segment, data: Buffer, length: i64, end: i64, now: i6
             t.ofo_seqs = None
             t.ofo_data = None
         elif not fin:
-            fin = _join_islands(t)
+            fin = join_islands(t)
             # RFC 5681 4.2: a filled gap is acknowledged at once; nothing is held any more behind a FIN.
             if fin or not t.ofo_seqs:
                 ack_now(t, Why.GAP_FILLED)
@@ -132,7 +132,7 @@ def _set_dsack(t: Tcb, left: i64, right: i64) -> None:
 # Out of order. Positions are stream offsets from IRS, which have a plain order.
 
 
-def _offset(t: Tcb, seq: i64) -> i64:
+def stream_offset(t: Tcb, seq: i64) -> i64:
     """How far seq lies behind what has been received in order."""
     return t.bytes_received + seq_diff(seq, t.rcv_nxt)
 
@@ -145,7 +145,7 @@ def _out_of_order(t: Tcb, seg: Segment, now: i64) -> None:
     if t.ofo_seqs is None:
         t.ofo_seqs = []
         t.ofo_data = []
-    start = _offset(t, seg.seq)
+    start = stream_offset(t, seg.seq)
     if seg.flags & FIN and t.ofo_fin < 0:
         t.ofo_fin = start + seg.length
     if seg.length and free_space(t) < seg.length and not _make_room(t, start, seg.length):
@@ -153,8 +153,8 @@ def _out_of_order(t: Tcb, seg: Segment, now: i64) -> None:
         counters.TcpExtTCPOFODrop += 1
         ack_now(t, Why.DUP_ACK)
         return
-    if seg.length:
-        _insert(t, seg, start)
+    if seg.length and hold(t, _view(seg.payload), start, seg.length):
+        _set_dsack(t, seg.seq, (seg.seq + seg.length) & 0xFFFFFFFF)
     if t.sack_ok:
         _report_island(t, seg.seq, (seg.seq + seg.length + (seg.flags & FIN)) & 0xFFFFFFFF)
     t.ack_pending |= 1
@@ -175,18 +175,17 @@ def _make_room(t: Tcb, start: i64, length: i64) -> bool:
     return free_space(t) >= length
 
 
-def _insert(t: Tcb, seg: Segment, start: i64) -> None:
-    """Put the parts that are not held yet into the sorted list."""
+def hold(t: Tcb, view: memoryview, start: i64, length: i64) -> bool:
+    """Put the parts that are not held yet into the sorted list; True when some of it was held before."""
     seqs = t.ofo_seqs
     held = t.ofo_data
     assert seqs is not None and held is not None
-    end = start + seg.length
+    end = start + length
     index = bisect_right(seqs, start) - 1
     cursor = start
     if index >= 0 and seqs[index] + len(held[index]) > cursor:
         cursor = seqs[index] + len(held[index])
     index += 1
-    view = _view(seg.payload)
     duplicate = cursor > start
     while cursor < end:
         stop = end
@@ -202,13 +201,10 @@ def _insert(t: Tcb, seg: Segment, start: i64) -> None:
         duplicate = True
         cursor = stop + len(held[index])
         index += 1
-    if duplicate:
-        first = seg.seq
-        last = (seg.seq + seg.length) & 0xFFFFFFFF
-        _set_dsack(t, first, last)
+    return duplicate
 
 
-def _join_islands(t: Tcb) -> bool:
+def join_islands(t: Tcb) -> bool:
     """Move islands that now touch RCV.NXT to the program's side; True when the FIN is reached (tcp_ofo_queue)."""
     seqs = t.ofo_seqs
     held = t.ofo_data

@@ -10,6 +10,7 @@ import errno
 from timewait.base.instant import MSEC
 from timewait.base.ints import i64
 from timewait.tcp.arm import arm
+from timewait.tcp.bsd.syn import MAX_SHIFT, handshake_timeout
 from timewait.tcp.fate import fail, send_reset
 from timewait.tcp.loss.recovery import enter_loss
 from timewait.tcp.reasons import Why
@@ -63,6 +64,8 @@ def orphan_retries(t: Tcb, alive: bool) -> i64:
 
 def give_up(t: Tcb, now: i64) -> bool:
     """Whether the limit is reached; if so the connection ends here (tcp_write_timeout)."""
+    if t.bsd:
+        return _give_up_bsd(t, now)
     sysctl = t.net.sysctl
     if t.state is SYN_SENT or t.state is SYN_RCVD:
         retries = t.syn_retries if t.syn_retries else sysctl.tcp_syn_retries
@@ -87,6 +90,15 @@ def give_up(t: Tcb, now: i64) -> bool:
     if expired:
         time_out(t, Cause.TIMED_OUT, now)
     return expired
+
+
+def _give_up_bsd(t: Tcb, now: i64) -> bool:
+    """FreeBSD: twelve retransmissions without an answer; a handshake is ended by keepinit instead."""
+    if t.state is SYN_SENT or t.state is SYN_RCVD or t.retransmits < MAX_SHIFT:
+        return False
+    send_reset(t, Why.RST_TIMEOUT, now)
+    time_out(t, Cause.TIMED_OUT, now)
+    return True
 
 
 def time_out(t: Tcb, cause: Cause, now: i64) -> None:
@@ -123,6 +135,11 @@ def retransmit_timer(t: Tcb, now: i64) -> None:
 
 def _next_timeout(t: Tcb, now: i64) -> None:
     """RFC 6298 5.5: double the RTO; Linux lets the first SYN timeouts and thin streams stay linear."""
+    if t.bsd and (t.state is SYN_SENT or t.state is SYN_RCVD):
+        t.backoff += 1
+        t.rto = handshake_timeout(t.net, t.retransmits)
+        arm(t, TIMER_RTO, t.rto, now)
+        return
     sysctl = t.net.sysctl
     thin = t.state is ESTABLISHED and sysctl.tcp_thin_linear_timeouts != 0 and t.packets_out < 4
     if thin and t.ca_state >= 0 and t.retransmits <= 6:

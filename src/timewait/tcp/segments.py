@@ -4,6 +4,8 @@ from typing import Final
 
 from timewait.base.ints import i64
 from timewait.base.seq import seq_gt, seq_lt
+from timewait.tcp.bsd.sack import reported
+from timewait.tcp.bsd.syn import finish_syn
 from timewait.tcp.delack import ack_was_sent
 from timewait.tcp.reasons import Why
 from timewait.tcp.states import SYN_SENT
@@ -87,6 +89,8 @@ def take_sack_blocks(t: Tcb) -> tuple[tuple[int, int], ...]:
         t.dsack = None
     if t.sack_blocks:
         blocks.extend(t.sack_blocks[: room - len(blocks)])
+        if t.bsd:
+            reported(t)
     return tuple(blocks)
 
 
@@ -111,6 +115,21 @@ def syn_segment(t: Tcb, flags: i64, why: Why, now: i64) -> Segment:
     seg.window = t.rcv_wnd if t.rcv_wnd < 65535 else 65535
     if t.state is SYN_SENT:
         t.rcv_wup = t.rcv_nxt
+    if t.bsd:
+        finish_syn(t, seg)
+    return seg
+
+
+def challenge_segment(t: Tcb, now: i64) -> Segment:
+    """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK> made at once, without SACK blocks (FreeBSD's tcp_send_challenge_ack)."""
+    seg = blank(t, ACK, t.snd_nxt, Why.CHALLENGE_ACK)
+    seg.ack = t.rcv_nxt
+    seg.window = select_window(t)
+    if t.ts_ok:
+        seg.has_ts = True
+        seg.tsval = timestamp_now(t, now)
+        seg.tsecr = t.ts_recent
+    ack_was_sent(t, now)
     return seg
 
 
@@ -134,6 +153,10 @@ def reset_segment(t: Tcb, seq: i64, why: Why, now: i64) -> Segment:
     """<SEQ=seq><ACK=RCV.NXT><CTL=RST,ACK>: an active reset (RFC 9293 3.10.5, Linux tcp_send_active_reset)."""
     seg = blank(t, RST | ACK, seq, why)
     seg.ack = t.rcv_nxt
+    if t.bsd:
+        # FreeBSD's resets say nothing but what they are.
+        t.net.counters.TcpOutRsts += 1
+        return seg
     seg.window = select_window(t)
     if t.ts_ok:
         seg.has_ts = True

@@ -10,6 +10,7 @@ from typing import Final
 
 from timewait.base.errors import UsageError
 from timewait.base.ints import i64
+from timewait.tcp.bsd.parameters import BsdParameters
 
 INT_MAX: Final = 2**31 - 1
 
@@ -81,6 +82,8 @@ class Sysctl:
 
     def __init__(self, profile: str = "linux-6.18") -> None:
         self._absent: frozenset[str] = frozenset()
+        self.bsd: BsdParameters | None = BsdParameters() if profile == "freebsd" else None
+        """FreeBSD's own parameters under that profile; Linux's names then still reach the engine's."""
         for name, value in profile_defaults(profile).items():
             if value is None:
                 self._absent |= {name}
@@ -89,6 +92,8 @@ class Sysctl:
 
     def __getitem__(self, name: str) -> object:
         """The value of a full name such as 'net.ipv4.tcp_syn_retries'. UsageError if there is none."""
+        if self.bsd is not None and self.bsd.knows(name):
+            return self.bsd.values[name]
         if name in UNUSED:
             return UNUSED[name]
         self._check_name(name)
@@ -99,11 +104,17 @@ class Sysctl:
 
         Raises UsageError for an unknown name or a value out of range: the kernel's EINVAL.
         """
+        if self.bsd is not None and not name.startswith(("net.ipv4.", "net.core.")):
+            for attribute, engine_value in self.bsd.set(name, value):
+                setattr(self, attribute, engine_value)
+            return
         self._check_name(name)
         setattr(self, _attribute(name), SPECS[name].parse(value))
 
     def names(self) -> list[str]:
         """All parameters that this kernel profile has, sorted."""
+        if self.bsd is not None:
+            return self.bsd.names()
         return sorted(name for name in SPECS if name not in self._absent)
 
     def show(self, name: str) -> str:
@@ -329,6 +340,22 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_early_retrans": 0,
         "net.ipv4.tcp_rto_min_us": 1000000,
         "net.ipv4.tcp_rfc1337": 1,
+    },
+    "freebsd": {
+        "net.core.somaxconn": 128,
+        "net.ipv4.ip_local_port_range": (10000, 65535),
+        "net.ipv4.tcp_adv_win_scale": 0,
+        "net.ipv4.tcp_early_retrans": 0,
+        "net.ipv4.tcp_invalid_ratelimit": 0,
+        "net.ipv4.tcp_keepalive_probes": 8,
+        "net.ipv4.tcp_moderate_rcvbuf": 0,
+        "net.ipv4.tcp_rfc1337": 1,
+        "net.ipv4.tcp_rmem": (4096, 65536, 65536),
+        "net.ipv4.tcp_rto_max_ms": 64000,
+        "net.ipv4.tcp_syn_linear_timeouts": 0,
+        "net.ipv4.tcp_tw_recycle": None,
+        "net.ipv4.tcp_tw_reuse": 0,
+        "net.ipv4.tcp_wmem": (4096, 32768, 32768),
     },
 }
 _OLDER: Final = {"linux-4.19": "linux-5.15", "linux-3.10": "linux-4.19", "linux-2.6.32": "linux-3.10"}

@@ -146,6 +146,10 @@ class Tcb(Endpoint):
     def __init__(self, net: Net, laddr: bytes, lport: i64, raddr: bytes, rport: i64) -> None:
         self.kind = KIND_TCB
         self.net: Net = net
+        self.bsd = net.profile.bsd
+        """FreeBSD's rules apply (tcp.bsd)."""
+        self.no_options = False
+        """TCP_NOOPT: no options in the SYN, which also rules all later ones out."""
         self.state: State = CLOSED
         self.laddr: bytes = laddr
         self.lport: i64 = lport
@@ -392,6 +396,8 @@ class Tcb(Endpoint):
         self.keep_idle: i64 = 0
         self.keep_intvl: i64 = 0
         self.keep_cnt: i64 = 0
+        self.keep_init: i64 = 0
+        """FreeBSD's TCP_KEEPINIT: how long establishing may take; 0: its sysctl."""
         self.user_timeout: i64 = 0
         self.syn_retries: i64 = 0
         self.linger2: i64 = 0

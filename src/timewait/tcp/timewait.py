@@ -136,6 +136,8 @@ def _seconds(instant: i64) -> i32:
 
 def arrive_time_wait(tw: TimeWait, seg: Segment, net: Net, now: i64) -> i64:
     """Judge a segment: TW_DROP, TW_ACK, TW_RST, TW_SYN (may be taken over) or TW_KILL, perhaps with TW_RESTART."""
+    if net.profile.bsd:
+        return _arrive_bsd(tw, seg, net, now)
     end = (seg.seq + seg.seq_len) & 0xFFFFFFFF
     paws_reject = _paws_rejects(tw, seg, now)
     if tw.waits_for_fin:
@@ -161,6 +163,34 @@ def arrive_time_wait(tw: TimeWait, seg: Segment, net: Net, now: i64) -> i64:
     verdict = _rate_limited_ack(tw, seg, net, now)
     # An ACKless SYN may be a good new one with a random sequence number: it does not restart the clock.
     return verdict | TW_RESTART if paws_reject or seg.flags & ACK else verdict
+
+
+def _arrive_bsd(tw: TimeWait, seg: Segment, net: Net, now: i64) -> i64:
+    """FreeBSD's tcp_twcheck: RSTs never count, a newer SYN starts over, only what has ACK is answered."""
+    bsd = net.sysctl.bsd
+    assert bsd is not None
+    flags = seg.flags
+    if flags & RST:
+        _dropped(net, seg, Drop.TW_RFC1337, now)
+        return TW_DROP
+    if flags & SYN and flags & FIN and bsd.drop_synfin:
+        _dropped(net, seg, Drop.SYN_FIN, now)
+        return TW_DROP
+    if flags & (SYN | ACK) == SYN and seq_gt(seg.seq, tw.rcv_nxt):
+        return TW_SYN
+    if not flags & ACK:
+        _dropped(net, seg, Drop.TW_SYN_UNACCEPTABLE if flags & SYN else Drop.NO_ACK, now)
+        return TW_DROP
+    if tw.ts_ok and not seg.has_ts and tw.ts_recent and not bsd.tolerate_missing_ts:
+        _dropped(net, seg, Drop.NO_TIMESTAMP, now)
+        return TW_DROP
+    again = flags & FIN and (seg.seq + seg.seq_len) & 0xFFFFFFFF == tw.rcv_nxt
+    restart: i64 = TW_RESTART if again else 0
+    if flags == ACK and seg.length == 0 and seg.seq == tw.rcv_nxt and seg.ack == tw.snd_nxt:
+        _dropped(net, seg, Drop.TW_PURE_ACK, now)
+        return TW_DROP | restart
+    _dropped(net, seg, _refusal(seg), now)
+    return TW_ACK | restart
 
 
 def _refusal(seg: Segment) -> Drop:

@@ -9,6 +9,7 @@ from typing import Final
 from timewait.base.instant import USEC
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff
+from timewait.tcp.bsd.window import offered_window
 from timewait.tcp.sysctl import Sysctl
 from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, RCV_SHUTDOWN, Tcb, stamp
 
@@ -133,6 +134,8 @@ def select_window(t: Tcb) -> i64:
     What was offered is never taken back (RFC 9293 3.8.6 SHLD-14), unless
     tcp_shrink_window says so.
     """
+    if t.bsd:
+        return offered_window(t)
     current = t.receive_window()
     window = usable_window(t)
     if window < current and not t.net.sysctl.tcp_shrink_window:
