@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 import timewait.lab.verify as verifying
+from timewait.base.instant import MSEC, SEC
 from timewait.lab.bench import Setting
 from timewait.lab.frame import Lab
+from timewait.lab.judge import late
 from timewait.lab.run import Result, find, run
 from timewait.lab.verify import differences, verify
 
@@ -63,3 +65,12 @@ def test_a_time_that_differs_twice_is_a_disagreement(slow: list[int]) -> None:
     (compared,) = verify(find("KA-05"), SIM)
     assert not compared.agrees and compared.only_times
     assert slow[0] == 0
+
+
+def test_how_late_a_kernel_may_be() -> None:
+    """A slot of the timer wheel for HZ=250, or 4 % where that is more."""
+    assert late(40 * MSEC) == 4 * MSEC
+    assert late(SEC) == 40 * MSEC, "the slot is 32 ms"
+    assert late(3 * SEC) == 256 * MSEC
+    assert late(60 * SEC) == 2400 * MSEC, "the slot is 2048 ms"
+    assert late(1000 * SEC) < 65 * SEC

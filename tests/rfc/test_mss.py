@@ -104,6 +104,57 @@ def test_small_writes_are_sent_again_as_one_segment(peers):
 
 
 @both
+def test_a_fin_rides_along_when_data_is_sent_again(peers):
+    """tcp_collapse_retrans moves the flags too: what went out as two segments comes again as one."""
+    peer = peers({"net.ipv4.tcp_early_retrans": 0})
+    listener = peer.listen()
+    peer.handshake()
+    fd = peer.accept(listener)
+    peer.app.send(fd, bytes(10))
+    peer.app.close(fd)
+    assert peer.take() == ["PA 1:11 ack 1", "FA 11:11 ack 1"]
+    (again,) = peer.run(0.3)
+    assert again == "FPA 1:11 ack 1"
+    assert peer.state() == "FIN-WAIT-1"
+    # The data alone acknowledged leaves the FIN to be sent again, and the flags stay as they were merged.
+    assert peer.inject("A", seq=1, ack=11) == []
+    assert set(peer.run(0.6)) == {"FPA 11:11 ack 1"}
+    peer.inject("A", seq=1, ack=12)
+    assert peer.state() == "FIN-WAIT-2"
+
+
+@both
+def test_data_acknowledged_without_the_fin_it_was_sent_with(peers):
+    """A window that opens lets data and FIN out as one segment; what is left of it is a FIN with nothing before it."""
+    peer = peers({"net.ipv4.tcp_early_retrans": 0})
+    listener = peer.listen()
+    peer.handshake(window=0)
+    fd = peer.accept(listener)
+    peer.app.send(fd, bytes(10))
+    peer.app.close(fd)
+    peer.take()
+    assert peer.inject("A", seq=1, ack=1, window=1000) == ["FPA 1:11 ack 1"]
+    assert peer.inject("A", seq=1, ack=11, window=1000) == []
+    assert set(peer.run(0.6)) == {"FPA 11:11 ack 1"}
+    assert peer.inject("A", seq=1, ack=12, window=1000) == []
+    assert peer.state() == "FIN-WAIT-2"
+
+
+@both
+def test_a_full_segment_is_sent_again_without_the_fin_behind_it(peers):
+    """Only what fits into one segment is merged, and the FIN takes no room: it is the window that may keep it out."""
+    peer = peers({"net.ipv4.tcp_early_retrans": 0})
+    listener = peer.listen()
+    peer.handshake()
+    fd = peer.accept(listener)
+    peer.app.send(fd, bytes(1460))
+    peer.app.close(fd)
+    assert peer.take() == ["PA 1:1461 ack 1", "FA 1461:1461 ack 1"]
+    (again,) = peer.run(0.3)
+    assert again == "PA 1:1461 ack 1"
+
+
+@both
 def test_a_router_says_the_segments_are_too_long(peers):
     """RFC 1191: ICMP 3/4 with the next hop's MTU shortens what is sent, and sends it again."""
     from timewait.wire.packet import PROTO_ICMP, IcmpMessage

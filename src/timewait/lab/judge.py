@@ -17,7 +17,9 @@ from timewait.wire.packet import ACK, FIN, RST, SYN, Segment
 EXACT: Final = MSEC
 """How far a time in a simulation may be from its nominal value: rounding to Linux's milliseconds."""
 LATE: Final = 0.04
-"""How late a kernel's timer wheel fires, as a share of the time waited (measured: up to 3.5 %)."""
+"""How late a kernel is, as a share of the time waited (measured: up to 3.5 %), unless its timer wheel is coarser."""
+TICK: Final = 4 * MSEC
+"""CONFIG_HZ=250, the coarsest that is common."""
 SLACK: Final = 60 * MSEC
 """What a busy machine may add in real time, 4 ms ticks included."""
 
@@ -122,7 +124,7 @@ class Judge:
         """Whether a time (ns) is what it should be: exact in a simulation, up to 4 % late with a kernel."""
         if self.on == "sim":
             return abs(measured - expected) <= EXACT
-        return -20 * MSEC <= measured - expected <= expected * LATE + SLACK
+        return -20 * MSEC <= measured - expected <= late(expected) + SLACK
 
     def check(self, text: T, measured: object, expected: object) -> bool:
         """Compare; both are shown as `shown` writes them."""
@@ -165,6 +167,18 @@ class Judge:
     def verdict(self, figure: T, happened: T | None = None) -> Verdict:
         """The end of a lab: its figure, and what happened in a sentence or two (the figure, where that says it all)."""
         return Verdict(figure, happened or figure, tuple(self.checks))
+
+
+def late(duration: int) -> int:
+    """How late a kernel's timer for `duration` ns may fire (kernel/time/timer.c).
+
+    A level of the wheel has 64 slots, each eight times as long as on the level below: a
+    timer of 3 s has slots of 256 ms.
+    """
+    slot = TICK
+    while duration >= 63 * slot and slot < 2**15 * TICK:
+        slot *= 8
+    return max(int(duration * LATE), slot)
 
 
 def segment(entry: Sent) -> Segment:

@@ -15,7 +15,7 @@ from typing import Final
 from timewait.base.instant import MSEC, SEC
 from timewait.lab.bench import Setting
 from timewait.lab.frame import Lab
-from timewait.lab.judge import LATE
+from timewait.lab.judge import late
 from timewait.lab.run import Result, run
 from timewait.record.connections import Connection, Side
 from timewait.record.entries import Sent
@@ -190,5 +190,5 @@ def _first_difference(lane: str, mine: list[Step], other: list[Step], ends: tupl
 
 
 def _same_time(nominal: int, measured: int) -> bool:
-    """A kernel is never early by more than a tick, and late by its timer wheel's few percent."""
-    return -REAL <= measured - nominal <= nominal * LATE + REAL
+    """A kernel is never early by more than a tick, and late by its timer wheel's slot or a few percent."""
+    return -REAL <= measured - nominal <= late(nominal) + REAL

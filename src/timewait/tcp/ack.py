@@ -39,7 +39,7 @@ from timewait.tcp.segments import update_mss
 from timewait.tcp.send import writable
 from timewait.tcp.states import SYN_SENT
 from timewait.tcp.tcb import CA_CWR, CA_OPEN, CA_RECOVERY, WAKE_OUT, Tcb
-from timewait.wire.packet import SYN, Segment
+from timewait.wire.packet import FIN, SYN, Segment
 
 ACK_OK: Final = 1
 ACK_OLD: Final = 0
@@ -258,7 +258,7 @@ def _trim_head(t: Tcb, sent: Sent, ack: i64) -> i64:
     offset = (ack - sent.seq) & 0xFFFFFFFF
     before = sent.segs
     mss = t.mss_cache
-    if not 0 < offset < sent.length:
+    if not 0 < offset < sent.length and not (offset == sent.length and sent.flags & FIN):
         return 0
     split_sent(t, t.rtx.head, offset, mss)
     freed = sent.segs

@@ -329,19 +329,20 @@ def _account_retransmission(t: Tcb, sent: Sent, probe: bool, now: i64) -> None:
 
 
 def _collapse(t: Tcb, index: i64, mss: i64) -> None:
-    """Let small neighbours ride along in the retransmission (tcp_retrans_collapse)."""
+    """Let small neighbours ride along in the retransmission, a FIN too (tcp_retrans_try_collapse)."""
     queue = t.rtx
     sent = queue.items[index]
     while index + 1 < len(queue.items):
         following = queue.items[index + 1]
-        if following.sacked or following.flags & (SYN | FIN) or sent.length + following.length > mss:
+        if following.sacked or following.flags & SYN or sent.length + following.length > mss:
             return
         if not seq_leq(following.end_seq, t.wnd_end()):
             return
         sent.data = b"".join((sent.data, following.data))
         sent.length += following.length
         sent.end_seq = following.end_seq
-        sent.flags |= following.flags & PSH
+        sent.flags |= following.flags & (PSH | FIN)
+        sent.retransmissions |= following.retransmissions
         t.packets_out -= following.segs
         if following.lost:
             t.lost_out -= following.segs

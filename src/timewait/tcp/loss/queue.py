@@ -2,7 +2,7 @@
 
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_leq
-from timewait.wire.packet import Buffer
+from timewait.wire.packet import FIN, Buffer
 
 
 class Sent:
@@ -131,15 +131,16 @@ class RetransmitQueue:
     def split(self, index: i64, offset: i64, mss: i64) -> None:
         """Cut the piece at `index` in two, `offset` payload octets (> 0) into it.
 
-        Marks go to both halves; PSH and FIN stay with the second; SYN with the first.
+        Marks go to both halves; PSH and FIN stay with the second, which may have no octets
+        besides; SYN with the first.
         The caller keeps the connection's segment counts in step.
         """
         sent = self.items[index]
-        assert 0 < offset < sent.length
+        assert 0 < offset < sent.length or (offset == sent.length and sent.flags & FIN)
         data = sent.data if isinstance(sent.data, memoryview) else memoryview(sent.data)
         cut = (sent.seq + offset) & 0xFFFFFFFF
         rest = Sent(cut, sent.end_seq, sent.flags & ~0x02, data[offset:], sent.length - offset, 1, sent.sent_at)
-        rest.segs = (rest.length + mss - 1) // mss
+        rest.segs = (rest.length + mss - 1) // mss if rest.length else 1
         rest.retransmissions = sent.retransmissions
         rest.sacked = sent.sacked
         rest.lost = sent.lost
