@@ -55,9 +55,8 @@ def _original_options(function: "click.decorators.FC") -> "click.decorators.FC":
 @click.option(
     "--profile",
     type=click.Choice(PROFILES),
-    default="linux-6.18",
-    show_default=True,
-    help="The kernel that our stack imitates.",
+    default=None,
+    help="The system that our stack imitates [linux-6.18; freebsd for scripts that set its sysctls].",
 )
 @click.option("--define", "-D", "defines", multiple=True, metavar="NAME=VALUE", help="Replace a word of the scripts.")
 @click.option("--seed", default=1, show_default=True, help="Equal seeds give equal runs.")
@@ -71,7 +70,7 @@ def _original_options(function: "click.decorators.FC") -> "click.decorators.FC":
 @click.option("--verbose", "-v", is_flag=True, help="Name every script, and what its code printed.")
 @_original_options
 def command(
-    paths: tuple[str, ...], on: str, profile: str, defines: tuple[str, ...], seed: int, jobs: int, check: bool,
+    paths: tuple[str, ...], on: str, profile: str | None, defines: tuple[str, ...], seed: int, jobs: int, check: bool,
     shell: bool, junit: Path | None, as_json: bool, pcap: Path | None, ladder: bool, verbose: bool, **given: object,
 ) -> None:  # fmt: skip
     """Run packetdrill scripts: each event at its time, each packet and each result compared.
@@ -89,7 +88,7 @@ def command(
     from timewait.drill.junit import junit as junit_xml
     from timewait.drill.suite import Setting, collect, run_all
 
-    setting = Setting(_pairs(defines), _given(given), on, profile, seed, shell)
+    setting = Setting(_pairs(defines), _given(given), on, profile or "", seed, shell)
     files = collect(paths)
     if check:
         sys.exit(_check(files, setting))

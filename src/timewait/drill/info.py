@@ -3,6 +3,8 @@
 import struct
 from typing import Final
 
+from timewait.drill import nplab
+
 _WORDS: Final = """
 rto ato snd_mss rcv_mss unacked sacked lost retrans fackets last_data_sent last_ack_sent last_data_recv last_ack_recv
 pmtu rcv_ssthresh rtt rttvar snd_ssthresh snd_cwnd advmss reordering rcv_rtt rcv_space total_retrans
@@ -19,6 +21,7 @@ ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAS
 """.split()
 
 CONSTANTS: Final[dict[str, int]] = {
+    **nplab.CONSTANTS,
     **{f"TCP_{name}": number for number, name in enumerate(_STATES, 1)},
     **{f"TCP_CA_{name}": number for number, name in enumerate(("Open", "Disorder", "CWR", "Recovery", "Loss"))},
     "TCPI_OPT_TIMESTAMPS": 1,

@@ -94,7 +94,7 @@ class RunOptions:
                 raise UsageError(f"--non_fatal takes {', '.join(NON_FATAL)}, not {value!r}")
             self.non_fatal = kinds
         elif name == "udp_encapsulation":
-            self.udp_encapsulation = value
+            raise UsageError("--udp_encapsulation: TCP in UDP (RFC 6951's way) is not implemented")
         elif name in IGNORED:
             self.ignored[name] = value
         else:

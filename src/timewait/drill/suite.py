@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from timewait.base.errors import UsageError
-from timewait.drill import pycode
+from timewait.drill import nplab, pycode
 from timewait.drill.lexer import ScriptError
 from timewait.drill.machine import Machine
 from timewait.drill.nodes import Place, Script
@@ -28,7 +28,8 @@ class Setting:
     defines: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     on: str = "sim"
-    profile: str = "linux-6.18"
+    profile: str = ""
+    """The system to imitate; '': freebsd for scripts that set its sysctls, otherwise linux-6.18."""
     seed: int = 1
     shell: bool = False
 
@@ -67,6 +68,9 @@ def load(path: str, setting: Setting) -> tuple[Script, RunOptions]:
 
 def prepare(text: str, path: str, setting: Setting) -> tuple[Script, RunOptions]:
     """The same for a text. Names that the IP version defines count where nobody else defines them."""
+    profile = setting.profile or ("freebsd" if nplab.for_freebsd(text) else "linux-6.18")
+    setting = replace(setting, profile=profile)
+    text = nplab.conditional(text, path, nplab.defined_names(profile) | dict(setting.defines).keys())
     script = parse(text, path, dict(setting.defines))
     options = _options(script, setting)
     given = {**standard_defines(options), **dict(setting.defines)}

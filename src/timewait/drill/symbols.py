@@ -4,6 +4,7 @@ import errno
 from typing import Final
 
 from timewait.base.errors import UsageError
+from timewait.drill import nplab
 
 _SOCKET: Final = """
 AF_UNSPEC=0 AF_UNIX=1 AF_INET=2 AF_INET6=10 PF_INET=2 PF_INET6=10
@@ -79,6 +80,7 @@ def _read(*tables: str) -> dict[str, int]:
 SYMBOLS: Final = _read(_SOCKET, _MESSAGES, _TCP, _IP, _FILES, _ERRORS) | {
     name: number for number, name in errno.errorcode.items()
 }
+SYMBOLS.update(nplab.NAMES)
 SYMBOLS["NULL"] = 0
 SYMBOLS["EWOULDBLOCK"] = errno.EAGAIN
 SYMBOLS["true"], SYMBOLS["false"] = 1, 0

@@ -252,7 +252,7 @@ def _sendto(ctx: "Context", call: Call) -> Prepared:
     address: Address | None = None
     if not values.is_null(args[4]):
         address = _address(ctx, args[4], (ctx.connect_address, ctx.options.connect_port))
-    if flags & MSG_FASTOPEN and address is not None:
+    if (flags & MSG_FASTOPEN or ctx.options.profile == "freebsd") and address is not None:
         ctx.connects(fd, address)
     else:
         ctx.sends(fd)
@@ -268,7 +268,7 @@ def _sendmsg(ctx: "Context", call: Call) -> Prepared:
     address = None
     if message.name is not None:
         address = _address(ctx, message.name, (ctx.connect_address, ctx.options.connect_port))
-    if flags & MSG_FASTOPEN and address is not None:
+    if (flags & MSG_FASTOPEN or ctx.options.profile == "freebsd") and address is not None:
         ctx.connects(fd, address)
     else:
         ctx.sends(fd)

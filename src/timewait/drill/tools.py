@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from timewait.base.errors import UsageError
+from timewait.drill import nplab
 from timewait.drill.shell_words import CommandFailed
 
 if TYPE_CHECKING:
@@ -313,5 +314,6 @@ TOOLS: Final[dict[str, Tool]] = {
     "truncate": _truncate,
     "nstat": _nstat,
     "ip": _ip,
+    **nplab.TOOLS,
 }
 """Commands by name; a dialect may add its own."""

@@ -5,6 +5,7 @@ from typing import Final
 
 from timewait.base.errors import UsageError
 from timewait.drill.nodes import Apply, Ellipsis_, Expr, List, Number, Or, Struct, Symbol, Text
+from timewait.drill.nplab import function_block
 from timewait.drill.symbols import symbol
 from timewait.wire.address import pack
 
@@ -76,6 +77,9 @@ LAYOUTS: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
 def pack_struct(literal: Struct) -> bytes:
     """The octets of a struct whose members are known by name. UsageError for another."""
     names = tuple(member.name for member in literal.members)
+    if "function_set_name" in names:
+        which, count = literal.get("function_set_name"), literal.get("pcbcnt")
+        return function_block(which.value if isinstance(which, Text) else "", number(count) if count else 0)
     for known, layout in LAYOUTS:
         if set(names) <= set(known) and names:
             given = {member.name: number(member.value) for member in literal.members}

@@ -20,7 +20,7 @@ from timewait.tcp.arrive_sync import icmp_error
 from timewait.tcp.bsd.icmp import icmp_hard_error
 from timewait.tcp.bsd.parameters import BsdParameters
 from timewait.tcp.cookies import wants_cookie_check
-from timewait.tcp.fate import fail
+from timewait.tcp.fate import fail, send_reset
 from timewait.tcp.isn import NO_ISN
 from timewait.tcp.pmtu import mtu_reduced
 from timewait.tcp.reasons import Drop, Why
@@ -197,6 +197,19 @@ class TcpLayer(TcpTables):
         self.endpoints[t.flow] = t
         self.configure(t)
         return isn
+
+    def drop(self, local: tuple[bytes, int], remote: tuple[bytes, int], now: i64) -> None:
+        """End a connection from outside (tcpdrop, `ss -K`): RST to the peer, ECONNABORTED to the program."""
+        found = self.endpoints.get(make_flow(remote[0], local[0], remote[1], local[1]))
+        if isinstance(found, TimeWait):
+            self.forget_time_wait(found, Cause.ABORT, now)
+        elif isinstance(found, Request):
+            forget_request(self, found, Cause.ABORT, now)
+        elif isinstance(found, Tcb):
+            if found.state is not SYN_SENT:
+                send_reset(found, Why.RST_ABORT, now)
+            fail(found, errno.ECONNABORTED, Cause.ABORT, now)
+            self.after(found, now)
 
     # ICMP
 

@@ -41,7 +41,7 @@ from timewait.tcp.fastopen import CLIENT, offer
 from timewait.tcp.info import tcp_info
 from timewait.tcp.keepalive import set_keepalive
 from timewait.tcp.reasons import Why
-from timewait.tcp.send import queued, room
+from timewait.tcp.send import append, queued, room
 from timewait.tcp.states import CLOSED, ESTABLISHED, LISTEN, SYN_RCVD, SYN_SENT, Cause
 from timewait.tcp.tcb import RCV_SHUTDOWN, Tcb
 from timewait.tcp.urgent import receive_urgent, waiting
@@ -149,7 +149,9 @@ class TcpSocket(ConnectionOwner):
                 return False
             self._start(addr, port, b"")
         else:
-            self._start(addr, port, None)
+            bsd = self.layer.net.sysctl.bsd
+            fast = b"" if bsd is not None and bsd.client_enable and self.options.fast_open_limit > 0 else None
+            self._start(addr, port, fast)
         return True
 
     def _start(self, addr: bytes, port: int, fast: bytes | None) -> int:
@@ -288,6 +290,8 @@ class TcpSocket(ConnectionOwner):
 
     def sendto(self, data: Buffer, flags: int, addr: bytes, port: int) -> int:
         """As send: Linux ignores the address on a connected stream socket. With MSG_FASTOPEN: connect and send."""
+        if self.layer.net.profile.bsd and self.tcb is None and self.listener is None and port:
+            return self._send_opening(data, addr, port)
         if flags & MSG_FASTOPEN and not self.connected:
             if not self.layer.net.sysctl.tcp_fastopen & CLIENT:
                 raise os_error(errno.EOPNOTSUPP)
@@ -295,6 +299,21 @@ class TcpSocket(ConnectionOwner):
                 raise os_error(errno.EALREADY)
             return self._send_fast(data, addr, port)
         return self.send(data, flags)
+
+    def _send_opening(self, data: Buffer, addr: bytes, port: int) -> int:
+        """FreeBSD's implied connect: the data is queued behind the SYN, or rides on it if TCP_FASTOPEN was set."""
+        bsd = self.layer.net.sysctl.bsd
+        assert bsd is not None
+        whole = bytes(data)
+        fast = whole if self.options.fast_open_limit > 0 and bsd.client_enable else None
+        sent = self._start(addr, port, fast)
+        t = self.tcb
+        assert t is not None
+        rest = whole[sent : sent + int(room(t))]
+        if rest:
+            append(t, rest, len(rest), True)
+            t.pushed_seq = t.write_seq
+        return sent + len(rest)
 
     def _send_fast(self, data: Buffer, addr: bytes, port: int) -> int:
         """Open with data in the SYN; EINPROGRESS where only a cookie could be asked for."""
