@@ -162,7 +162,7 @@ def test_peeked_data_stays() -> None:
         ACCEPTED
         + """
 +0.00 < P. 1:101(100) ack 1 win 65535
-+0.00 > . 1:1(0) ack 101 win 65435
++0.00 > . 1:1(0) ack 101 win 65535
 +0.00 recv(4, ..., 60, MSG_PEEK) = 60
 +0.00 recv(4, ..., 200, 0) = 100
 +0.00 recv(4, ..., 200, MSG_DONTWAIT) = -1 EWOULDBLOCK (Operation would block)
