@@ -18,8 +18,9 @@ HELP = """Run labs on our stack and on the running kernel, and compare the packe
 
 Each lab that a kernel can run is run four times: on our stack alone in virtual time, on
 two kernels, and with our stack on either side of a kernel. Records are aligned by
-relative sequence numbers, times within a timer's tolerance. Without ids every lab that
-can run on a kernel is taken. Needs root and /dev/net/tun.
+relative sequence numbers, times within a timer's tolerance; where they disagree, the run
+with the kernel is repeated once. Without ids every lab that can run on a kernel is taken.
+Needs root and /dev/net/tun.
 
 \b
   timewait verify EST-01 CLS-01
@@ -70,6 +71,7 @@ def _row(lab: Lab, comparison: Comparison) -> dict[str, object]:
         "variant": comparison.theirs.setting.variant,
         "with": _where(comparison),
         "agrees": comparison.agrees,
+        "runs": comparison.runs,
         "quirk": INTENDED.get(lab.id, ""),
         "ours": comparison.ours.verdict.figure.en,
         "kernel": comparison.theirs.verdict.figure.en,
@@ -81,7 +83,8 @@ def _show(lab: Lab, comparison: Comparison, ladders: bool, width: int) -> None:
     mark = "✓" if comparison.agrees else "≠" if lab.id in INTENDED else "✗"
     variant = comparison.theirs.setting.variant
     figure = comparison.theirs.verdict.figure.en
-    click.echo(f"{mark} {lab.id:<8} {_where(comparison):<14} {variant + ': ' if variant else ''}{figure}")
+    again = " (second run)" if comparison.runs > 1 and comparison.agrees else ""
+    click.echo(f"{mark} {lab.id:<8} {_where(comparison):<14} {variant + ': ' if variant else ''}{figure}{again}")
     if comparison.agrees:
         return
     for name, result in (("ours", comparison.ours), ("with the kernel", comparison.theirs)):

@@ -57,7 +57,7 @@ INDEX: Final[dict[str, Entry]] = {
         "",
     ),
     "HDR-13": Entry("stream", "A whole stream over a bad link", "劣质链路上的完整数据流", "true", "sim", ""),
-    "HDR-14": Entry("stream", "The same link without TCP", "同一链路，没有 TCP", "true", "sim", ""),
+    "HDR-14": Entry("stream", "The same link without TCP", "同一链路，没有 TCP", "true", "sim live kernel", ""),
     "HDR-15": Entry("reach", "TCP has exactly two ends", "TCP 只有两端", "true", "sim kernel", ""),
     "HDR-16": Entry(
         "retransmission",
