@@ -7,8 +7,10 @@ next event.
 """
 
 import asyncio.events
+import ctypes
 import random
 import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +25,28 @@ if TYPE_CHECKING:
 
 MAX_TURNS: Final = 1_000_000
 """Strands that may run one after another without any time passing: beyond this they only wake each other."""
+
+
+def _thread_dict() -> dict[Any, Any]:
+    """What Python keeps for the running OS thread: `threading.local` stores there."""
+    get: Any = ctypes.pythonapi.PyThreadState_GetDict
+    get.restype = ctypes.py_object
+    found: dict[Any, Any] = get()
+    # The reference is a borrowed one, which ctypes takes for ours.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(found))
+    return found
+
+
+def _silent(args: object) -> None:
+    """In place of threading.excepthook."""
+
+
+def _exchange(kept: dict[Any, Any], others: dict[Any, Any]) -> dict[Any, Any]:
+    """Take the thread's `threading.local`s out, and put others in their place."""
+    # asyncio's C code keeps its own entry here, and a pointer to it: only local objects are touched.
+    taken = {key: kept.pop(key) for key in list(kept) if isinstance(key, str) and key.startswith("thread.local.")}
+    kept.update(others)
+    return taken
 
 
 class Strand:
@@ -41,6 +65,14 @@ class Strand:
         """What it waits for, for people."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.hooks: Any = (None, None)
+        self.locals: dict[Any, Any] = {}
+        """What `threading.local` keeps for it, while it does not run."""
+        self.ident = 0
+        """Its thread's number; 0: the main thread's."""
+        self.foreground = False
+        """A thread that its program waits for at the end."""
+        self.at_end: list[Any] = []
+        """Locks to release when it has ended."""
 
     @property
     def ended(self) -> bool:
@@ -75,6 +107,8 @@ class Baton:
         """Woken, but their program is frozen."""
         self.hub: greenlet | None = None
         """Whoever called run()."""
+        self.kept: dict[Any, Any] = {}
+        """What Python keeps for the OS thread that runs us."""
         self.buried: list[Strand] = []
         """Strands of programs that were killed: they never run again, not even their `finally` clauses."""
 
@@ -117,6 +151,7 @@ class Baton:
         if current.strand is not None:
             raise RuntimeError("a program cannot run the simulation it is part of; await what it waits for")
         self.hub = getcurrent()
+        self.kept = _thread_dict()
         turns = 0
         while True:
             while self.ready:
@@ -149,15 +184,19 @@ class Baton:
 
     def close(self) -> None:
         """Unwind what was buried; whatever its clean-up calls then, its process is gone."""
-        for strand in self.buried:
-            strand.greenlet.parent = getcurrent()
-            previous, current.strand = current.strand, strand
-            try:
-                strand.greenlet.throw(GreenletExit)
-            except BaseException:
-                pass
-            finally:
-                current.strand = previous
+        hook, threading.excepthook = threading.excepthook, _silent
+        try:
+            for strand in self.buried:
+                strand.greenlet.parent = getcurrent()
+                current.strand = strand
+                try:
+                    strand.greenlet.throw(GreenletExit)
+                except BaseException:
+                    pass  # What a dead program complains about interests nobody.
+                finally:
+                    current.strand = None
+        finally:
+            threading.excepthook = hook
         self.buried.clear()
 
     def _nobody(self) -> bool:
@@ -179,11 +218,13 @@ class Baton:
         outer_loop, outer_hooks = asyncio.events._get_running_loop(), sys.get_asyncgen_hooks()
         asyncio.events._set_running_loop(strand.loop)
         sys.set_asyncgen_hooks(*strand.hooks)
+        outer_locals = _exchange(self.kept, strand.locals)
         current.strand = strand
         try:
             strand.greenlet.switch()
         finally:
             current.strand = None
+            strand.locals = _exchange(self.kept, outer_locals)
             strand.loop, strand.hooks = asyncio.events._get_running_loop(), sys.get_asyncgen_hooks()
             asyncio.events._set_running_loop(outer_loop)
             sys.set_asyncgen_hooks(*outer_hooks)

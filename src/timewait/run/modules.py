@@ -13,6 +13,7 @@ import select
 import selectors
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-from timewait.run import current, selecting
+from timewait.run import current, selecting, threads, tls
 from timewait.run.errors import MisuseError
 from timewait.run.loop import new_event_loop
 from timewait.run.names import getaddrinfo, getnameinfo, resolve
@@ -186,6 +187,8 @@ def _collect() -> None:
     stand_in(signal.signal, _signal)
     stand_in(signal.getsignal, _getsignal)
     stand_in(signal.set_wakeup_fd, lambda program, fd, **options: -1)
+    for original, inside in threads.stand_ins():
+        stand_in(original, inside)
     stand_in(os.fork, _refused("os.fork()", CHILD))
     stand_in(os.system, _refused("os.system()", CHILD))
 
@@ -204,6 +207,8 @@ def _patch_classes() -> None:
     policy.new_event_loop = new_event_loop(policy.new_event_loop)
     popen: Any = subprocess.Popen
     popen.__init__ = _guarded(popen.__init__, "subprocess", CHILD)
+    context: Any = ssl.SSLContext
+    context.wrap_socket = tls.wrap_socket(context.wrap_socket)
     seeded: Any = random.Random
     seeded.seed = _seed(seeded.seed)
 

@@ -43,6 +43,8 @@ class Program:
         self.value: Any = None
         self.signals: dict[int, Any] = {}
         """Signal number -> handler, as signal.signal() set it."""
+        self._last_waits: Strand | None = None
+        """The main strand, once only threads keep it."""
         self._callbacks: list[Callable[[], object]] = []
         self.spawn(name, self._main)
 
@@ -171,12 +173,26 @@ class Program:
             if inspect.iscoroutine(value):
                 value = asyncio.run(value)
             self.value = value
+            self._join_threads()
         except SystemExit as leaving:
             self.value = leaving.code
         except BaseException as error:
             self.error = error
         if not self.done:
             self._end(self.process.exit)
+
+    def strand_ended(self, strand: Strand) -> None:
+        """A thread of it has run to its end."""
+        if strand in self.strands:
+            self.strands.remove(strand)
+        if self._last_waits is not None and not any(each.foreground for each in self.strands):
+            self._last_waits.wake()
+
+    def _join_threads(self) -> None:
+        """As Python does at exit: wait for the threads that are no daemons."""
+        self._last_waits = current.strand
+        while any(each.foreground for each in self.strands):
+            self.host.net.baton.wait("its threads to end")
 
     def _stop(self, close: Callable[[], object]) -> None:
         if self.done:
