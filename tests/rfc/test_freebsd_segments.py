@@ -368,3 +368,15 @@ def test_sysctls_that_do_nothing_are_kept_and_shown() -> None:
 def test_sysctls_are_refused_in_words(name: str, value: object, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Peer.sim({name: value}, profile="freebsd")
+
+
+@pytest.mark.parametrize(("rtt", "times"), [(0.0, [0.203, 0.409, 0.621]), (0.1, [0.5, 1.3, 2.7])])
+def test_data_timeouts_double_without_their_slop(rtt: float, times: list[float]) -> None:
+    peer = bsd()
+    fd = syn_sent(peer)
+    peer.run(rtt)
+    peer.inject("SA", seq=0, ack=1, **ACTIVE)
+    peer.reset_watch()
+    peer.app.send(fd, b"x" * 10)
+    seen = peer.run(3)
+    assert [round(one.at, 3) for one in seen[: len(times) + 1]] == [0.0, *times]

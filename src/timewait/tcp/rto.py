@@ -10,7 +10,7 @@ import errno
 from timewait.base.instant import MSEC
 from timewait.base.ints import i64
 from timewait.tcp.arm import arm
-from timewait.tcp.bsd.syn import MAX_SHIFT, handshake_timeout
+from timewait.tcp.bsd.syn import MAX_SHIFT, data_timeout, handshake_timeout
 from timewait.tcp.fate import fail, send_reset
 from timewait.tcp.loss.recovery import enter_loss
 from timewait.tcp.reasons import Why
@@ -138,6 +138,11 @@ def _next_timeout(t: Tcb, now: i64) -> None:
     if t.bsd and (t.state is SYN_SENT or t.state is SYN_RCVD):
         t.backoff += 1
         t.rto = handshake_timeout(t.net, t.retransmits)
+        arm(t, TIMER_RTO, t.rto, now)
+        return
+    if t.bsd and t.srtt_us:
+        t.backoff += 1
+        t.rto = data_timeout(t, t.retransmits)
         arm(t, TIMER_RTO, t.rto, now)
         return
     sysctl = t.net.sysctl

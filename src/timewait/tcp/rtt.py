@@ -9,6 +9,7 @@ from typing import Final
 from timewait.base.instant import SEC, USEC
 from timewait.base.ints import i64
 from timewait.base.seq import seq_gt
+from timewait.tcp.bsd.syn import data_timeout
 from timewait.tcp.tcb import Tcb
 from timewait.wire.packet import Segment
 
@@ -70,6 +71,9 @@ def set_rto(t: Tcb) -> None:
     """RTO = SRTT + RTTVAR, where RTTVAR holds the factor 4 and the floor; without a sample the initial value."""
     if t.srtt_us == 0:
         t.rto = t.net.profile.rto_init
+        return
+    if t.bsd:
+        t.rto = data_timeout(t, 0)
         return
     rto = ((t.srtt_us >> 3) + t.rttvar_us) * USEC
     limit = rto_max(t)

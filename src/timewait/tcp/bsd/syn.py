@@ -61,6 +61,19 @@ def strip(seg: Segment) -> None:
     seg.fast_open = None
 
 
+def data_timeout(t: Tcb, shift: i64) -> i64:
+    """SRTT + 4 RTTVAR doubled `shift` times, plus the slop, which does not double (TCP_REXMTVAL, TCPT_RANGESET)."""
+    bsd = t.net.sysctl.bsd
+    assert bsd is not None
+    # Three ticks is what the least measurable time gives.
+    base: i64 = 3 * MSEC
+    measured = ((t.srtt_us >> 3) + t.mdev_us) * 1000
+    if measured > base:
+        base = measured
+    timeout = (base << (shift if shift < 9 else 9)) + bsd.rexmit_slop * MSEC
+    return timeout if timeout < RTO_LIMIT else RTO_LIMIT
+
+
 def handshake_timeout(net: Net, shift: i64) -> i64:
     """How long to wait after `shift` retransmissions of a SYN or SYN-ACK: rexmit_initial doubled, plus the slop."""
     bsd = net.sysctl.bsd
