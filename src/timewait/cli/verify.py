@@ -14,6 +14,9 @@ from timewait.lab.run import find, load_all
 from timewait.lab.verify import INTENDED, PLACES, Comparison, verify
 from timewait.world.netns import probe
 
+SHOWN = 6
+"""Differences that are told one by one: each side of each connection may have one."""
+
 HELP = """Run labs on our stack and on the running kernel, and compare the packets.
 
 Each lab that a kernel can run is run four times: on our stack alone in virtual time, on
@@ -91,8 +94,10 @@ def _show(lab: Lab, comparison: Comparison, ladders: bool, width: int) -> None:
         for check in result.verdict.checks:
             if not check.ok:
                 click.echo(f"    {name}: {check.text.en}: {check.measured} (expected: {check.expected})")
-    for difference in comparison.differences:
+    for difference in comparison.differences[:SHOWN]:
         click.echo(f"    first difference, {difference}")
+    if len(comparison.differences) > SHOWN:
+        click.echo(f"    and {len(comparison.differences) - SHOWN} more (all of them with --json)")
     if ladders and comparison.differences:
         click.echo(_side_by_side(comparison, width))
 

@@ -237,14 +237,18 @@ def fourth_segment(bench: Bench) -> Verdict:
         "Let the side close first that can bear TIME-WAIT, mostly the client.",
         "让承受得起 TIME-WAIT 的一方先关闭，通常是客户端。",
     ),
+    on=ANYWHERE,
 )
 def passive_ends_first(bench: Bench) -> Verdict:
     pair = bench.open()
+    pair.client.send(pair.cfd, b"hello")
+    bench.read(pair.server, pair.sfd, 5)
+    bench.run(2 * bench.lab.rtt)
     begun = bench.now
     pair.client.close(pair.cfd)
     bench.read_end(pair.server, pair.sfd)
     pair.server.close(pair.sfd)
-    bench.finish()
+    bench.until(lambda: bench.state("client") is State.CLOSED, "the end of TIME-WAIT", 600 * SEC)
     server = bench.moved_at("server", State.CLOSED) - begun
     client = bench.moved_at("client", State.CLOSED) - begun
     rtt = bench.lab.rtt

@@ -88,6 +88,7 @@ def honest_burst(bench: Bench) -> Verdict:
         " unless timestamps are on, and one hash per packet.",
         "net.ipv4.tcp_syncookies=1（默认）。攻击期间的代价：未开时间戳的连接没有窗口扩大与 SACK，且每包一次哈希。",
     ),
+    on=ANYWHERE,
     variants={
         "off": T("without cookies", "不用 cookie"),
         "cookies": T("with cookies", "使用 cookie"),

@@ -439,7 +439,7 @@ INDEX: Final[dict[str, Entry]] = {
     "SYNQ-06": Entry(
         "flood", "A burst of honest clients fills the queue too", "正常突发也会填满半连接队列", "true", "sim", ""
     ),
-    "SYNQ-07": Entry("flood", "SYN flood", "SYN 洪泛攻击", "true", "sim", "off cookies"),
+    "SYNQ-07": Entry("flood", "SYN flood", "SYN 洪泛攻击", "true", "sim live kernel", "off cookies"),
     "SYNQ-08": Entry(
         "flood", "Who allocates memory, and when", "谁在何时分配资源", "simplification", "sim live kernel", ""
     ),
@@ -560,7 +560,7 @@ INDEX: Final[dict[str, Entry]] = {
     "CLS-07": Entry(
         "closing_numbers", "Fourth segment, then 2 MSL", "第四次挥手，然后等待 2MSL", "true", "sim live kernel", ""
     ),
-    "CLS-08": Entry("closing_numbers", "The passive side is done first", "被动方先结束", "true", "sim", ""),
+    "CLS-08": Entry("closing_numbers", "The passive side is done first", "被动方先结束", "true", "sim live kernel", ""),
     "CLS-09": Entry("simultaneous", "Both sides close at once", "双方同时关闭", "true", "sim live kernel", ""),
     "CLS-10": Entry(
         "closing_numbers",
@@ -717,7 +717,9 @@ INDEX: Final[dict[str, Entry]] = {
         "timewait_syn", "Without timestamps only numbers count", "没有时间戳时只比较序号", "true", "sim kernel", ""
     ),
     "TW-15": Entry("timewait_syn", "An RST in TIME-WAIT", "TIME-WAIT 收到 RST", "true", "sim kernel", "0 1 off"),
-    "TW-16": Entry("timewait_cost", "TIME-WAIT holds no descriptor", "TIME-WAIT 不占文件描述符", "wrong", "sim", ""),
+    "TW-16": Entry(
+        "timewait_cost", "TIME-WAIT holds no descriptor", "TIME-WAIT 不占文件描述符", "wrong", "sim live kernel", ""
+    ),
     "TW-17": Entry(
         "timewait_cost", "How much memory a TIME-WAIT takes", "一个 TIME-WAIT 占多少内存", "wrong", "sim", ""
     ),
@@ -791,7 +793,12 @@ INDEX: Final[dict[str, Entry]] = {
     ),
     "TW-30": Entry("timewait_advice", "Let the clients close first", "让客户端先关闭", "true", "sim live kernel", ""),
     "TW-31": Entry(
-        "timewait_advice", "One long connection or many short ones", "一个长连接还是许多短连接", "true", "sim", ""
+        "timewait_advice",
+        "One long connection or many short ones",
+        "一个长连接还是许多短连接",
+        "true",
+        "sim live kernel",
+        "",
     ),
     "TW-32": Entry("timewait_reasons", "Why not CLOSED at once", "为何不直接进入 CLOSED", "true", "sim kernel", ""),
     "TW-33": Entry(

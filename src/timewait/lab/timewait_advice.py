@@ -93,7 +93,7 @@ def raising_the_limit(bench: Bench) -> Verdict:
         world = bench if number == 0 else bench.another(T("limit 1000", "上限 1000"))
         world.configure({BUCKETS: limit})
         visits = Visits(world)
-        came = [visits.one() for _ in range(16)]
+        came = [visits.one(10) for _ in range(16)]
         world.run(50 * MSEC)
         found.append((visits.waiting(), came.count("OK")))
     low, high = found
@@ -175,7 +175,7 @@ def clients_first(bench: Bench) -> Verdict:
         world = bench if number == 0 else bench.another(T("clients close first", "客户端先关闭"))
         visits = Visits(world, first)
         for _ in range(20):
-            visits.one()
+            visits.one(10)
         world.run(100 * MSEC)
         found.append((visits.waiting("server"), visits.waiting("client")))
     bench.check(T("server first: at the server, at the client", "服务端先关：服务端、客户端"), found[0], (20, 0))
@@ -202,6 +202,7 @@ def clients_first(bench: Bench) -> Verdict:
         "Pools and keep-alive. The cost: idle connections hold memory and a descriptor, and need timeouts.",
         "使用连接池与 keep-alive。代价：空闲连接占内存与描述符，并需要超时。",
     ),
+    on=ANYWHERE,
 )
 def long_or_short(bench: Bench) -> Verdict:
     count = 100

@@ -55,12 +55,12 @@ def reuse_after_a_second(bench: Bench) -> Verdict:
     if bench.variant == "200ms":
         bench.configure({DELAY: 200})
     visits = Visits(bench)
-    visits.one()
+    visits.one(10)
     bench.run(300 * MSEC)
-    early = visits.one()
+    early = visits.one(10)
     if early != "OK":
         bench.run(1300 * MSEC)
-    late = visits.one() if early != "OK" else "OK"
+    late = visits.one(10) if early != "OK" else "OK"
     works = {"1": ("EADDRNOTAVAIL", "OK"), "200ms": ("OK", "OK")}
     none = ("EADDRNOTAVAIL", "EADDRNOTAVAIL")
     bench.check(
@@ -109,9 +109,9 @@ def needs_timestamps(bench: Bench) -> Verdict:
     if bench.variant == "none":
         bench.set_sysctl("client", TIMESTAMPS, 0)
     visits = Visits(bench)
-    visits.one()
+    visits.one(10)
     bench.run(2 * SEC if bench.hurried else 5 * SEC)
-    came = visits.one()
+    came = visits.one(10)
     bench.check(
         T("connect() seconds later", "数秒后 connect()"), came, "OK" if bench.variant == "both" else "EADDRNOTAVAIL"
     )
@@ -276,9 +276,9 @@ def default_of_reuse(bench: Bench) -> Verdict:
     default = bench.sysctl(REUSE, "client")
     old = Sysctl("linux-3.10")[REUSE]
     visits = Visits(bench)
-    visits.one()
+    visits.one(10)
     bench.run(2 * SEC)
-    outside = visits.one()
+    outside = visits.one(10)
     local = bench.program("client", "local")
     listener = bench.listen(local, port=8080)
     inside = []

@@ -124,15 +124,23 @@ def _end(record: Record) -> int:
 
 
 def lanes(record: Record) -> dict[str, list[Step]]:
-    """What each side of each connection sent, in order."""
+    """What each side of each connection sent, in order.
+
+    Connections are counted by who opened them: how those of several hosts follow each other is
+    a matter of scheduling.
+    """
     found: dict[str, list[Step]] = {}
+    opened: dict[str, int] = {}
     for connection in record.connections():
+        opener = connection.initiator.host or "outside"
+        number = opened.get(opener, 0)
+        opened[opener] = number + 1
         for side in (connection.initiator, connection.responder):
             sent = connection.packets(side)
             if not sent:
                 continue
             start = sent[0].time
-            name = f"connection {connection.number}, {side.host or 'outside'}"
+            name = f"connection {number} of {opener}, {side.host or 'outside'}"
             found[name] = [Step(_key(connection, side, entry), entry.time - start, entry.time) for entry in sent]
     return found
 

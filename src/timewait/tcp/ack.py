@@ -258,7 +258,7 @@ def _trim_head(t: Tcb, sent: Sent, ack: i64) -> i64:
     offset = (ack - sent.seq) & 0xFFFFFFFF
     before = sent.segs
     mss = t.mss_cache
-    if not 0 < offset < sent.length and not (offset == sent.length and sent.flags & FIN):
+    if not 0 < offset < sent.length and not (offset == sent.length and sent.flags & FIN != 0):
         return 0
     split_sent(t, t.rtx.head, offset, mss)
     freed = sent.segs

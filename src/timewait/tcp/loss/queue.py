@@ -136,7 +136,7 @@ class RetransmitQueue:
         The caller keeps the connection's segment counts in step.
         """
         sent = self.items[index]
-        assert 0 < offset < sent.length or (offset == sent.length and sent.flags & FIN)
+        assert 0 < offset < sent.length or (offset == sent.length and sent.flags & FIN != 0)
         data = sent.data if isinstance(sent.data, memoryview) else memoryview(sent.data)
         cut = (sent.seq + offset) & 0xFFFFFFFF
         rest = Sent(cut, sent.end_seq, sent.flags & ~0x02, data[offset:], sent.length - offset, 1, sent.sent_at)
