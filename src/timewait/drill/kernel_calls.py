@@ -85,6 +85,9 @@ class KernelCalls:
         return fd
 
     def close_all(self) -> None:
+        """Close what is open; a shutdown first wakes a call that still waits on it."""
+        for fd in sorted(self.open_fds):
+            _libc.shutdown(fd, 2)
         for fd in sorted(self.open_fds):
             try:
                 os.close(fd)

@@ -1,6 +1,8 @@
 """Run one script on one machine: events in their order, each checked when it is due."""
 
+import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from timewait.base.errors import BudgetError, UsageError, WireError
@@ -123,6 +125,11 @@ class Runner:
             self._fail("error", self._here, Mismatch(self._here, str(fault)))
         except BudgetError as fault:
             self._fail("failed", self._here, Mismatch(self._here, f"the script hangs: {fault}"))
+        except Exception as fault:
+            # A script must not be able to end a run of many: what it broke is its result.
+            trace = traceback.extract_tb(fault.__traceback__)[-1]
+            where = f"{Path(trace.filename).name}:{trace.lineno}"
+            self._fail("failed", self._here, Mismatch(self._here, f"{type(fault).__name__} at {where}: {fault}"))
         finally:
             self._cleanup()
         result.virtual = (self.machine.now() - self.ctx.start) / SEC

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any
 from timewait.base.errors import os_error
 from timewait.base.instant import MSEC, NEVER
 from timewait.drill.machine import Address, Answer
+from timewait.host.messages import receive_message
+from timewait.host.pipe import PIPE_SIZE, MemoryFile, PipeEnd, make_pipe
+from timewait.host.sockopt import MSG_ERRQUEUE
+from timewait.host.tcp_socket import TcpSocket
+from timewait.tcp.states import SYN_SENT
 
 if TYPE_CHECKING:
     from timewait.drill.sim import SimMachine, Waiting
@@ -16,6 +21,9 @@ TCP_TEXT = (13, 14, 31, 32, 33)
 """Options of TCP whose value is no number: congestion control, MD5 keys, ULP, the fast open key."""
 MSG_DONTWAIT = 0x40
 MSG_WAITALL = 0x100
+MSG_MORE = 0x8000
+SPLICE_F_NONBLOCK = 2
+SPLICE_F_MORE = 4
 MSG_PEEK = 0x2
 MSG_FASTOPEN = 0x20000000
 
@@ -123,6 +131,7 @@ class SimCalls:
                     if sent:
                         break
                     raise
+                self._writer_waits(fd)
                 if error.errno == errno.EINPROGRESS:
                     yield from self._connected(fd)
                     address = None
@@ -136,6 +145,12 @@ class SimCalls:
             if sent >= len(data) or not self._waits(fd, flags):
                 break
         return _done(sent)
+
+    def _writer_waits(self, fd: int) -> None:
+        """Somebody waits to write: the third packet of the handshake waits for his data (sk_write_pending)."""
+        sock = self.process.file(fd)
+        if isinstance(sock, TcpSocket) and sock.tcb is not None and sock.tcb.state is SYN_SENT:
+            sock.tcb.defer_connect_ack = True
 
     def recv(self, fd: int, size: int | None, flags: int = 0) -> "Waiting":
         """recv, recvfrom, read."""
@@ -158,11 +173,109 @@ class SimCalls:
                 break
         return Answer(len(got), values={"data": got})
 
+    def sendmsg(
+        self, fd: int, data: bytes | None, flags: int, address: Address | None, controls: list[tuple[int, int, bytes]]
+    ) -> "Waiting":
+        return self.send(fd, data, flags, address)
+
+    def recvmsg(self, fd: int, size: int | None, room: int, flags: int) -> "Waiting":
+        sock = self.process.file(fd)
+        if not isinstance(sock, TcpSocket):
+            raise os_error(errno.ENOTSOCK)
+        while True:
+            try:
+                found = receive_message(sock, 1 if size is None else size, room, flags)
+            except BlockingIOError:
+                if flags & MSG_ERRQUEUE or not self._waits(fd, flags):
+                    raise
+                yield NEVER
+                continue
+            values = {"data": found.data, "flags": int(found.flags), "controls": found.controls}
+            return Answer(int(found.length), values=values)
+
     def read(self, fd: int, size: int | None, flags: int = 0) -> "Waiting":
-        return self.recv(fd, size, flags)
+        file = self.process.file(fd)
+        if not isinstance(file, (PipeEnd, MemoryFile)):
+            return (yield from self.recv(fd, size, flags))
+        while True:
+            try:
+                data = file.read(size or 0)
+            except BlockingIOError:
+                if not self._waits(fd):
+                    raise
+                yield NEVER
+                continue
+            return Answer(len(data), values={"data": data})
 
     def write(self, fd: int, data: bytes | None, flags: int = 0) -> "Waiting":
-        return self.send(fd, data, flags)
+        file = self.process.file(fd)
+        if not isinstance(file, PipeEnd) or data is None:
+            return (yield from self.send(fd, data, flags))
+        while True:
+            try:
+                return _done(file.write(data))
+            except BlockingIOError:
+                if not self._waits(fd):
+                    raise
+                yield NEVER
+
+    # Files
+
+    def open(self, path: str, flags: int) -> Answer:
+        """A file of the script's own (made by dd, say)."""
+        data = self.machine.files.get(path)
+        if data is None:
+            raise os_error(errno.ENOENT, path)
+        return _done(self.process.install(MemoryFile(data)))
+
+    def pipe(self) -> Answer:
+        reader, writer = make_pipe()
+        return Answer(0, values={"ends": [self.process.install(reader), self.process.install(writer)]})
+
+    def splice(self, source: int, target: int, size: int, flags: int) -> "Waiting":
+        """Between a pipe and a socket. SPLICE_F_NONBLOCK concerns the pipe, O_NONBLOCK the socket."""
+        reader, writer = self.process.file(source), self.process.file(target)
+        if not isinstance(reader, PipeEnd) and not isinstance(writer, PipeEnd):
+            raise os_error(errno.EINVAL)
+        while True:
+            try:
+                if isinstance(writer, PipeEnd):
+                    room = PIPE_SIZE - len(writer.buffer.data)
+                    if room <= 0:
+                        raise os_error(errno.EAGAIN)
+                    take = min(size, room)
+                    data = reader.read(take) if isinstance(reader, PipeEnd) else self.process.recv(source, take)
+                    return _done(writer.write(data) if data else 0)
+                assert isinstance(reader, PipeEnd)
+                waiting = bytes(reader.buffer.data[:size])
+                if not waiting:
+                    if not reader.buffer.writers:
+                        return _done(0)
+                    raise os_error(errno.EAGAIN)
+                more = MSG_MORE if flags & SPLICE_F_MORE else 0
+                return _done(len(reader.read(self.process.send(target, waiting, more))))
+            except BlockingIOError:
+                pipe = source if isinstance(reader, PipeEnd) else target
+                if (flags & SPLICE_F_NONBLOCK and pipe == source) or not self._waits(source) or not self._waits(target):
+                    raise
+            yield NEVER
+
+    def sendfile(self, target: int, source: int, offset: int | None, size: int) -> "Waiting":
+        """From a file in memory to a socket."""
+        file = self.process.file(source)
+        if not isinstance(file, MemoryFile):
+            raise os_error(errno.EINVAL)
+        at = int(file.at) if offset is None else offset
+        data = file.data[at : at + size]
+        if not data:
+            return _done(0)
+        answer = yield from self.send(target, data)
+        if offset is None:
+            file.at += answer.result
+        return answer
+
+    def nothing(self) -> Answer:
+        return _done(0)
 
     # Descriptors
 

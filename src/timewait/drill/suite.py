@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from timewait.base.errors import UsageError
+from timewait.base.siphash import siphash
 from timewait.drill import nplab, pycode
 from timewait.drill.lexer import ScriptError
 from timewait.drill.machine import Machine
@@ -17,7 +18,11 @@ from timewait.drill.parser import parse
 from timewait.drill.runner import NO_PLACE, Result, Runner
 from timewait.drill.sim import SimMachine
 from timewait.record.record import Record
+from timewait.tcp.fastopen import parse_keys
+from timewait.wire.address import pack
 
+SUITE_KEY: Final = "a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4"
+"""The Fast Open key that suites set; the name TFO_COOKIE stands for the cookie that it makes for the peer."""
 MAX_SCRIPTS: Final = 20_000
 
 
@@ -71,10 +76,12 @@ def prepare(text: str, path: str, setting: Setting) -> tuple[Script, RunOptions]
     profile = setting.profile or ("freebsd" if nplab.for_freebsd(text) else "linux-6.18")
     setting = replace(setting, profile=profile)
     text = nplab.conditional(text, path, nplab.defined_names(profile) | dict(setting.defines).keys())
-    script = parse(text, path, dict(setting.defines))
+    first = {**standard_defines(effective((), setting.options)), **dict(setting.defines)}
+    script = parse(text, path, first)
     options = _options(script, setting)
     given = {**standard_defines(options), **dict(setting.defines)}
-    if given != dict(setting.defines):
+    if given != first:
+        # The script's own options chose another IP version or other addresses.
         script = parse(text, path, given)
     return script, options
 
@@ -94,9 +101,11 @@ def _options(script: Script, setting: Setting) -> RunOptions:
 def standard_defines(options: RunOptions) -> dict[str, str]:
     """Names that a suite's runner passes for each IP version."""
     v6 = options.ip_version == "ipv6"
+    ends = pack(options.remote) + pack(options.local)
     return {
         "CMSG_LEVEL_IP": "SOL_IPV6" if v6 else "SOL_IP",
         "CMSG_TYPE_RECVERR": "IPV6_RECVERR" if v6 else "IP_RECVERR",
+        "TFO_COOKIE": siphash(parse_keys(SUITE_KEY), ends).to_bytes(8, "little").hex(),
     }
 
 

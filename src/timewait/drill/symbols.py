@@ -78,7 +78,7 @@ def _read(*tables: str) -> dict[str, int]:
 
 
 SYMBOLS: Final = _read(_SOCKET, _MESSAGES, _TCP, _IP, _FILES, _ERRORS) | {
-    name: number for number, name in errno.errorcode.items()
+    name: number for name, number in vars(errno).items() if name.startswith("E") and isinstance(number, int)
 }
 SYMBOLS.update(nplab.NAMES)
 SYMBOLS["NULL"] = 0
@@ -112,4 +112,6 @@ def flag_names(value: int, prefix: str) -> str:
 
 def errno_name(number: int) -> str:
     """'EAGAIN' for 11."""
+    if number == errno.EOPNOTSUPP:
+        return "EOPNOTSUPP"
     return errno.errorcode.get(number, f"errno {number}")

@@ -96,8 +96,8 @@ def _fast_open(tables: TcpTables, listener: Listener, req: Request, seg: Segment
         return False
     if seg.fast_open is not None and len(seg.fast_open) == 0:
         net.counters.TcpExtTCPFastOpenCookieReqd += 1
-    if not may_open(net, seg):
-        req.fast_open = cookie_for(net, seg)
+    if not may_open(net, seg, listener.fast_open_keys):
+        req.fast_open = cookie_for(net, seg, listener.fast_open_keys)
         req.fast_open_exp = seg.fast_open_exp
         return False
     limit = listener.fast_open_limit if listener.fast_open_limit else listener.backlog

@@ -36,6 +36,8 @@ class Listener:
         self.syn_retries: i64 = 0
         """TCP_SYNCNT; 0: tcp_synack_retries."""
         self.fast_open_limit: i64 = 0
+        self.fast_open_keys: bytes = b""
+        """TCP_FASTOPEN_KEY: 16 octets, or 32 with the key of older cookies; b'': the host's."""
         """TCP_FASTOPEN: how many connections opened by SYN data may wait for their third packet; 0: off."""
         self.fast_open_pending: i64 = 0
         self.overflowed_at: i64 = -1

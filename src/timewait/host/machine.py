@@ -25,6 +25,10 @@ class Machine:
         """The time in ns."""
         raise NotImplementedError
 
+    def wall_time(self, at: i64) -> i64:
+        """An instant of this machine's clock (ns) as its programs see the time of day: timestamps on packets."""
+        return at
+
     def make_socket(self, family: int, type: int, proto: int) -> Socket:
         """A new open socket with one reference. OSError EAFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT."""
         raise NotImplementedError

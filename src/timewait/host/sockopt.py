@@ -70,11 +70,39 @@ TCP_MD5SIG_BSD: Final = FREEBSD + 16
 TCP_REMOTE_UDP_ENCAPS_PORT: Final = FREEBSD + 71
 TCP_KEEPINIT: Final = FREEBSD + 128
 TCP_FUNCTION_BLK: Final = FREEBSD + 8192
+TCP_FASTOPEN_KEY: Final = 33
+TCP_INQ: Final = 36
+SO_RCVTIMEO: Final = 20
+SO_SNDTIMEO: Final = 21
+SO_TIMESTAMPING: Final = 37
+SO_ZEROCOPY: Final = 60
+MSG_EOR: Final = 0x80
+MSG_ZEROCOPY: Final = 0x4000000
 MSG_FASTOPEN: Final = 0x20000000
 MSG_MORE: Final = 0x8000
 MSG_OOB: Final = 0x1
 MSG_PEEK: Final = 0x2
 MSG_ERRQUEUE: Final = 0x2000
+
+KEPT: Final[dict[tuple[int, int], tuple[int, int, int]]] = {
+    (SOL_SOCKET, 5): (0, 0, 1),
+    (SOL_SOCKET, 12): (0, 0, 15),
+    (SOL_SOCKET, 36): (0, -(2**31), 2**31 - 1),
+    (SOL_SOCKET, 46): (0, 0, 2**31 - 1),
+    (SOL_SOCKET, 74): (1, 0, 255),
+    (SOL_IP, 15): (0, 0, 1),
+    (SOL_IP, 24): (0, 0, 1),
+    (SOL_IP, IP_MTU_DISCOVER): (PMTUDISC_WANT, 0, 5),
+    (SOL_IP, IP_RECVERR): (0, 0, 1),
+    (SOL_IPV6, IPV6_MTU_DISCOVER): (PMTUDISC_WANT, 0, 5),
+    (SOL_IPV6, IPV6_RECVERR): (0, 0, 1),
+    (SOL_TCP, 16): (0, 0, 1),
+    (SOL_TCP, 17): (0, 0, 1),
+    (SOL_TCP, 27): (0, 0, 2),
+    (SOL_TCP, 34): (0, 0, 1),
+    (SOL_TCP, 37): (0, 0, 2**31 - 1),
+}
+"""Options of a TCP socket that are remembered and read back, and change nothing else here: (default, low, high)."""
 
 NUMBERS: Final[dict[tuple[int, int], tuple[int, int, int]]] = {
     (SOL_IP, IP_TOS): (0, 0, 255),

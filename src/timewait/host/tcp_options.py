@@ -12,6 +12,7 @@ from timewait.host.sockopt import (
     IP_TOS,
     IP_TTL,
     IPV6_UNICAST_HOPS,
+    KEPT,
     SOL_IP,
     SOL_IPV6,
     SOL_TCP,
@@ -20,7 +21,9 @@ from timewait.host.sockopt import (
     TCP_DEFER_ACCEPT,
     TCP_FASTOPEN,
     TCP_FASTOPEN_CONNECT,
+    TCP_FASTOPEN_KEY,
     TCP_INFO,
+    TCP_INQ,
     TCP_KEEPCNT,
     TCP_KEEPIDLE,
     TCP_KEEPINIT,
@@ -73,6 +76,14 @@ class TcpOptions:
         self.sndbuf: i64 = 0
         self.rcvbuf: i64 = 0
         self.oob_inline = False
+        self.fast_open_keys = b""
+        self.inq = False
+        """TCP_INQ: recvmsg() tells how much is left."""
+        self.zerocopy = False
+        self.timestamping: i64 = 0
+        """SO_TIMESTAMPING's bits."""
+        self.kept: dict[tuple[int, int], int] | None = None
+        """Options that are only read back."""
         self.tos: i64 = 0
         self.ttl: i64 = 0
 
@@ -80,6 +91,8 @@ class TcpOptions:
         """The same values, for a socket that is about to change one."""
         new = self.inherited()
         new.syn_retries = self.syn_retries
+        new.fast_open_keys = self.fast_open_keys
+        new.inq = self.inq
         new.defer_accept = self.defer_accept
         new.window_clamp = self.window_clamp
         new.pingpong = self.pingpong
@@ -105,6 +118,9 @@ class TcpOptions:
         new.sndbuf = self.sndbuf
         new.rcvbuf = self.rcvbuf
         new.oob_inline = self.oob_inline
+        new.zerocopy = self.zerocopy
+        new.timestamping = self.timestamping
+        new.kept = dict(self.kept) if self.kept is not None else None
         new.tos = self.tos
         new.ttl = self.ttl
         return new
@@ -149,6 +165,11 @@ class TcpOptions:
         if level == SOL_TCP and name == TCP_CONGESTION:
             self._set_congestion(value, t, net)
             return
+        if level == SOL_TCP and name == TCP_FASTOPEN_KEY:
+            if isinstance(value, int) or len(value) not in (16, 32):
+                raise os_error(errno.EINVAL)
+            self.fast_open_keys = value
+            return
         number = value if isinstance(value, int) else int.from_bytes(value[:4], "little", signed=True)
         if level == SOL_TCP:
             self._set_tcp(name, number, t, net, now)
@@ -162,7 +183,7 @@ class TcpOptions:
             if t is not None:
                 t.ttl = number if number > 0 else net.sysctl.ip_default_ttl
         else:
-            raise os_error(errno.ENOPROTOOPT)
+            self.keep(level, name, number)
 
     def _set_congestion(self, value: int | bytes, t: Tcb | None, net: Net) -> None:
         name = value.rstrip(b"\0").decode("ascii", "replace") if isinstance(value, bytes) else str(value)
@@ -227,8 +248,28 @@ class TcpOptions:
             if t is not None and number:
                 t.window_clamp = number
                 t.rcv_ssthresh = min(t.rcv_ssthresh, t.window_clamp)
+        elif name == TCP_INQ:
+            _check(number in (0, 1))
+            self.inq = bool(number)
         else:
+            self.keep(SOL_TCP, name, number)
+
+    def keep(self, level: int, name: int, number: int) -> None:
+        """Remember an option that is only read back; EINVAL out of range, ENOPROTOOPT for one that is not known."""
+        spec = KEPT.get((level, name))
+        if spec is None:
             raise os_error(errno.ENOPROTOOPT)
+        _check(spec[1] <= number <= spec[2])
+        if self.kept is None:
+            self.kept = {}
+        self.kept[(level, name)] = number
+
+    def kept_value(self, level: int, name: int) -> int:
+        """What `keep` remembered, or the default."""
+        spec = KEPT.get((level, name))
+        if spec is None:
+            raise os_error(errno.ENOPROTOOPT)
+        return spec[0] if self.kept is None else self.kept.get((level, name), spec[0])
 
     def _set_bsd(self, name: int, number: int, t: Tcb | None, now: i64) -> None:
         """What only FreeBSD has: TCP_KEEPINIT, TCP_NOOPT; TCP over UDP only switched off."""
@@ -290,7 +331,7 @@ class TcpOptions:
             return int(self.tos)
         if (level, name) in ((SOL_IP, IP_TTL), (SOL_IPV6, IPV6_UNICAST_HOPS)):
             return int(self.ttl) if self.ttl else int(net.sysctl.ip_default_ttl)
-        raise os_error(errno.ENOPROTOOPT)
+        return self.kept_value(level, name)
 
     def _get_tcp(self, name: int, t: Tcb | None, net: Net, now: i64) -> int | bytes:
         sysctl = net.sysctl
@@ -339,7 +380,11 @@ class TcpOptions:
             return _info_bytes(t, now)
         if name == TCP_WINDOW_CLAMP:
             return int(t.window_clamp) if t is not None else int(self.window_clamp)
-        raise os_error(errno.ENOPROTOOPT)
+        if name == TCP_INQ:
+            return int(self.inq)
+        if name == TCP_FASTOPEN_KEY:
+            return self.fast_open_keys
+        return self.kept_value(SOL_TCP, name)
 
 
 def _check(valid: bool) -> None:

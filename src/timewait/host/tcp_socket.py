@@ -6,16 +6,19 @@ from typing import Final
 from timewait.base.errors import os_error
 from timewait.base.instant import SEC
 from timewait.base.ints import i64
-from timewait.host.file import EPOLLHUP, EPOLLIN, EPOLLOUT, Socket
+from timewait.host.errqueue import OPT_ID, TX_ANY, ErrorQueue
+from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, Socket
 from timewait.host.listener import Listener
 from timewait.host.ports import AF_INET6, ANY4, ANY6, PortOwner
 from timewait.host.route import AddressKind
 from timewait.host.sockopt import (
     IPV6_V6ONLY,
+    MSG_EOR,
     MSG_FASTOPEN,
     MSG_MORE,
     MSG_OOB,
     MSG_PEEK,
+    MSG_ZEROCOPY,
     SO_ACCEPTCONN,
     SO_DOMAIN,
     SO_ERROR,
@@ -28,7 +31,9 @@ from timewait.host.sockopt import (
     SO_REUSEADDR,
     SO_REUSEPORT,
     SO_SNDBUF,
+    SO_TIMESTAMPING,
     SO_TYPE,
+    SO_ZEROCOPY,
     SOL_IPV6,
     SOL_SOCKET,
 )
@@ -76,6 +81,8 @@ class TcpSocket(ConnectionOwner):
         """SO_LINGER in ns; -1: off."""
         self.deferred: tuple[bytes, int] | None = None
         """Where TCP_FASTOPEN_CONNECT will connect to with the first data."""
+        self.errors: ErrorQueue | None = None
+        """What waits for recvmsg(MSG_ERRQUEUE)."""
         self.options: TcpOptions = _UNTOUCHED
         """Shared with other sockets until `own_options` is asked for: most programs set none, or all alike."""
         self.owns_options = False
@@ -126,6 +133,7 @@ class TcpSocket(ConnectionOwner):
         listener.defer_accept = self.options.defer_accept
         listener.syn_retries = self.options.syn_retries
         listener.fast_open_limit = self.options.fast_open_limit
+        listener.fast_open_keys = self.options.fast_open_keys
         self.listener = listener
         layer.listeners.setdefault(int(listener.port), []).append(listener)
         tap = layer.net.tap
@@ -258,11 +266,28 @@ class TcpSocket(ConnectionOwner):
         if not isinstance(data, bytes):
             data = _unchanging(data, room(t))
         now = self.layer.machine.now()
-        count = calls.send(t, data, bool(flags & MSG_MORE), now)
+        count = calls.send(t, data, bool(flags & MSG_MORE), now, bool(flags & MSG_EOR))
         if flags & MSG_OOB:
             calls.send_urgent(t, now)
+        if count and (flags & MSG_ZEROCOPY or self.options.timestamping & TX_ANY):
+            self._wish(t, flags, count)
         self.layer.after(t, now)
         return count
+
+    def _wish(self, t: Tcb, flags: int, count: int) -> None:
+        """Data was queued whose sender wants to be told (MSG_ZEROCOPY, SO_TIMESTAMPING)."""
+        if self.errors is None:
+            self.errors = ErrorQueue()
+        if flags & MSG_ZEROCOPY and self.options.zerocopy:
+            self.errors.want_zerocopy(t)
+        if self.options.timestamping & TX_ANY:
+            self.errors.want_stamps(t, self.options.timestamping, count)
+
+    def connection_progress(self, t: Tcb, now: i64) -> None:
+        if self.errors is None:
+            t.watched = False
+        elif self.errors.progress(t, now):
+            self.wake(EPOLLERR)
 
     def recv(self, size: int, flags: int) -> bytes:
         """Up to `size` octets, b'' at the end. ENOTCONN when there never was a connection."""
@@ -411,7 +436,10 @@ class TcpSocket(ConnectionOwner):
             return EPOLLOUT
         if t is None:
             return EPOLLOUT | EPOLLHUP
-        return calls.poll_mask(t)
+        mask = calls.poll_mask(t)
+        if self.errors is not None and self.errors.entries:
+            mask |= EPOLLERR
+        return mask
 
     def _take_error(self) -> int:
         """SO_ERROR: report and clear."""
@@ -465,6 +493,7 @@ class TcpSocket(ConnectionOwner):
         if self.listener is not None:
             self.listener.defer_accept = self.options.defer_accept
             self.listener.fast_open_limit = self.options.fast_open_limit
+            self.listener.fast_open_keys = self.options.fast_open_keys
             self.listener.options.user_mss = self.options.user_mss
         t = self.tcb
         if t is not None and not t.retired:
@@ -503,8 +532,27 @@ class TcpSocket(ConnectionOwner):
                 self.tcb.urg_inline = bool(number)
         elif name == SO_RCVLOWAT:
             return
+        elif name == SO_ZEROCOPY:
+            if number not in (0, 1):
+                raise os_error(errno.EINVAL)
+            self.own_options().zerocopy = bool(number)
+        elif name == SO_TIMESTAMPING:
+            self._set_timestamping(number)
         else:
-            raise os_error(errno.ENOPROTOOPT)
+            self.own_options().keep(SOL_SOCKET, name, number)
+
+    def _set_timestamping(self, number: int) -> None:
+        """SO_TIMESTAMPING: with OPT_ID the keys count from what is unacknowledged now (sock_set_timestamping)."""
+        if number & ~0x3FFFF:
+            raise os_error(errno.EINVAL)
+        t = self.tcb
+        if number & OPT_ID and not self.options.timestamping & OPT_ID:
+            if t is None or t.state is CLOSED or t.state is SYN_SENT:
+                raise os_error(errno.EINVAL)
+            if self.errors is None:
+                self.errors = ErrorQueue()
+            self.errors.key_base = t.snd_una
+        self.own_options().timestamping = number
 
     def _buffer_size(self, number: int, least: int) -> int:
         """Linux doubles what is asked for, to make room for overhead; FreeBSD takes it as it is."""
@@ -561,7 +609,11 @@ class TcpSocket(ConnectionOwner):
             return int(self.options.oob_inline)
         if name == SO_RCVLOWAT:
             return 1
-        raise os_error(errno.ENOPROTOOPT)
+        if name == SO_ZEROCOPY:
+            return int(self.options.zerocopy)
+        if name == SO_TIMESTAMPING:
+            return int(self.options.timestamping)
+        return self.options.kept_value(SOL_SOCKET, name)
 
     def info(self) -> dict[str, int]:
         """TCP_INFO by field name; OSError ENOTCONN without a connection."""

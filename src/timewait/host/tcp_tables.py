@@ -44,6 +44,9 @@ class ConnectionOwner(Socket):
         """Readiness changed."""
         raise NotImplementedError
 
+    def connection_progress(self, t: Tcb, now: i64) -> None:
+        """Something may have left or been acknowledged on a connection that is watched."""
+
     def connection_gone(self) -> None:
         """The connection is CLOSED, or a TIME-WAIT record now."""
         raise NotImplementedError
@@ -98,6 +101,10 @@ class TcpTables:
                 owner.connection_woken(mask)
                 if t.out or t.ack_pending & 16:
                     self._send_all(t, now)
+        if t.watched:
+            watcher = t.owner
+            if isinstance(watcher, ConnectionOwner):
+                watcher.connection_progress(t, now)
         if t.fast_open_listener is not None and t.state is not SYN_RCVD:
             pending = t.fast_open_listener
             t.fast_open_listener = None

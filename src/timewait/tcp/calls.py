@@ -19,7 +19,7 @@ from timewait.tcp.keepalive import fin_timeout
 from timewait.tcp.reasons import Why
 from timewait.tcp.reassembly import read, read_views
 from timewait.tcp.segments import TS_OPTION_LENGTH, update_mss
-from timewait.tcp.send import append, mark_push, room, writable
+from timewait.tcp.send import append, end_record, mark_push, room, writable
 from timewait.tcp.states import (
     CLOSE_WAIT,
     CLOSED,
@@ -93,7 +93,7 @@ def advertised_mss(t: Tcb) -> i64:
     return mss if mss > 88 or t.bsd else 88
 
 
-def send(t: Tcb, data: Buffer, more: bool, now: i64) -> int:
+def send(t: Tcb, data: Buffer, more: bool, now: i64, end_of_record: bool = False) -> int:
     """SEND: queue as much as the buffer takes; returns how many octets. `data` must not change afterwards.
 
     Raises EAGAIN when there is no room or the handshake is not finished, EPIPE after
@@ -125,6 +125,8 @@ def send(t: Tcb, data: Buffer, more: bool, now: i64) -> int:
         append(t, data, length, not more)
         if not more:
             t.pushed_seq = t.write_seq
+        if end_of_record:
+            end_record(t)
     t.more_to_come = more
     return int(length)
 

@@ -7,7 +7,7 @@ cookie and data, which the server's program may read and answer before the third
 from typing import Final
 
 from timewait.base.ints import i64
-from timewait.base.rng import keyed_hash
+from timewait.base.siphash import siphash
 from timewait.tcp.arm import arm
 from timewait.tcp.established import ready_to_transfer
 from timewait.tcp.loss.mark import mark_lost, retransmit_without_reduction
@@ -29,25 +29,57 @@ ALL_LISTENERS: Final = 0x400
 
 COOKIE_LENGTH: Final = 8
 """TCP_FASTOPEN_COOKIE_SIZE: what we hand out; we take 4 to 16 (RFC 7413 4.1.1)."""
+KEY_LENGTH: Final = 16
+"""TCP_FASTOPEN_KEY_LENGTH."""
 MAX_OPTION_SPACE: Final = 40
 
 
 # Server
 
 
-def cookie_for(net: Net, seg: Segment) -> bytes:
-    """The cookie of a client: a keyed hash of both addresses."""
-    return keyed_hash(net.fast_open_key, seg.src + seg.dst).to_bytes(COOKIE_LENGTH, "big")
+def cookie_for(net: Net, seg: Segment, keys: bytes = b"") -> bytes:
+    """The cookie of a client: SipHash of both addresses (__tcp_fastopen_cookie_gen_cipher).
+
+    `keys`: the listener's own (TCP_FASTOPEN_KEY), of which the first makes cookies.
+    """
+    key = keys or keys_of(net)
+    return siphash(key[:KEY_LENGTH], seg.src + seg.dst).to_bytes(COOKIE_LENGTH, "little")
 
 
-def may_open(net: Net, seg: Segment) -> bool:
+def keys_of(net: Net) -> bytes:
+    """The host's keys: those of net.ipv4.tcp_fastopen_key, or a secret one while none has been set."""
+    found = parse_keys(net.sysctl.tcp_fastopen_key)
+    return found if any(found) else net.fast_open_key
+
+
+def parse_keys(text: str) -> bytes:
+    """'a1b2c3d4-...' with four words, or two of them with a comma: each word in little-endian order."""
+    octets = b""
+    for key in text.split(","):
+        for word in key.split("-"):
+            octets += (int(word, 16) & 0xFFFFFFFF).to_bytes(4, "little")
+    return octets
+
+
+def rotated(net: Net, seg: Segment, keys: bytes = b"") -> bool:
+    """Whether the cookie was made with the second key: it is good, and the client gets a new one."""
+    key = keys or keys_of(net)
+    if len(key) < 2 * KEY_LENGTH or not seg.fast_open:
+        return False
+    return seg.fast_open == siphash(key[KEY_LENGTH:], seg.src + seg.dst).to_bytes(COOKIE_LENGTH, "little")
+
+
+def may_open(net: Net, seg: Segment, keys: bytes = b"") -> bool:
     """Whether a SYN's option allows its data to be taken now: a valid cookie, or none needed."""
     offered = seg.fast_open
     if net.sysctl.tcp_fastopen & SERVER_NO_COOKIE and (seg.length or offered is not None):
         return True
     if offered is None or len(offered) == 0:
         return False
-    if offered == cookie_for(net, seg):
+    if offered == cookie_for(net, seg, keys):
+        return True
+    if rotated(net, seg, keys):
+        net.counters.TcpExtTCPFastOpenPassiveAltKey += 1
         return True
     net.counters.TcpExtTCPFastOpenPassiveFail += 1
     return False

@@ -5,6 +5,7 @@ import struct
 from timewait.base.instant import MSEC, USEC
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff
+from timewait.tcp.chrono import times
 from timewait.tcp.segments import current_mss
 from timewait.tcp.send import queued
 from timewait.tcp.tcb import TIMER_NONE, TIMER_PROBE0, Tcb
@@ -20,6 +21,7 @@ TCPI_OPT_SYN_DATA = 32
 def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
     """The fields that have a meaning here; times in us where Linux has us, in ms for tcpi_last_*."""
     options = 0
+    held = times(t, now)
     if t.ts_ok:
         options |= TCPI_OPT_TIMESTAMPS
     if t.sack_ok:
@@ -67,6 +69,9 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         "tcpi_min_rtt": int(t.min_rtt_us) if t.min_rtt_us >= 0 else 0xFFFFFFFF,
         "tcpi_data_segs_in": int(t.data_segs_in),
         "tcpi_data_segs_out": int(t.data_segs_out),
+        "tcpi_busy_time": held[0],
+        "tcpi_rwnd_limited": held[1],
+        "tcpi_sndbuf_limited": held[2],
         "tcpi_delivered": int(t.delivered),
         "tcpi_bytes_sent": int(t.bytes_sent),
         "tcpi_bytes_retrans": int(t.bytes_retrans),
@@ -128,7 +133,9 @@ def pack_info(t: Tcb, now: i64) -> bytes:
     longs = (NO_PACING, NO_PACING, i["tcpi_bytes_acked"], i["tcpi_bytes_received"])
     words = [_word(i, name) for name in _WORDS]
     counts = [_word(i, name) for name in _COUNTS]
-    head = _HEAD.pack(*octets, *words, *longs, *counts, 0, 0, 0, 0)
+    head = _HEAD.pack(
+        *octets, *words, *longs, *counts, 0, i["tcpi_busy_time"], i["tcpi_rwnd_limited"], i["tcpi_sndbuf_limited"]
+    )
     last = [_word(i, name) for name in _LAST]
     return head + _TAIL.pack(_word(i, "delivered"), 0, i["tcpi_bytes_sent"], i["tcpi_bytes_retrans"], *last, 0)
 

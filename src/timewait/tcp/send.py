@@ -43,7 +43,7 @@ def append(t: Tcb, data: Buffer, length: i64, push: bool) -> None:
     merged = False
     if queue:
         last = queue[-1]
-        untouched = len(queue) > 1 or t.unsent_off == 0
+        untouched = (len(queue) > 1 or t.unsent_off == 0) and not last.end_of_record
         if untouched and last.length + length <= SMALL:
             last.data = bytes(last.data) + bytes(data)
             last.length += length
@@ -57,6 +57,25 @@ def append(t: Tcb, data: Buffer, length: i64, push: bool) -> None:
         queue.append(chunk)
     t.unsent_len += length
     t.write_seq = (t.write_seq + length) & 0xFFFFFFFF
+
+
+def end_record(t: Tcb) -> None:
+    """MSG_EOR: what is queued now shares no segment with what follows."""
+    if t.unsent:
+        t.unsent[-1].end_of_record = True
+        t.records_queued = True
+
+
+def record_length(t: Tcb) -> i64:
+    """Unsent octets up to the first end of a record; all of them where there is none."""
+    assert t.unsent is not None
+    total = -t.unsent_off
+    for chunk in t.unsent:
+        total += chunk.length
+        if chunk.end_of_record:
+            return total
+    t.records_queued = False
+    return total
 
 
 def force_push(t: Tcb) -> bool:

@@ -5,6 +5,7 @@
 Linux knows and this stack does not use is refused with a text that says so.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +39,7 @@ class Sysctl:
     tcp_dsack: i64 = 1
     tcp_early_retrans: i64 = 3
     tcp_fastopen: i64 = 1
+    tcp_fastopen_key: str = "00000000-00000000-00000000-00000000"
     tcp_fin_timeout: i64 = 60
     tcp_frto: i64 = 2
     tcp_invalid_ratelimit: i64 = 500
@@ -146,6 +148,8 @@ class Spec:
 
     def parse(self, value: object) -> object:
         """The typed value, or UsageError saying what is valid."""
+        if self.kind == "keys":
+            return _parse_keys(self.name, value)
         if self.kind == "word":
             return str(value)
         if self.kind == "words":
@@ -210,6 +214,7 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "tcp_dsack", "report duplicates with SACK (RFC 2883)", "", 0, 255),
         Spec(v4 + "tcp_early_retrans", "3: tail loss probe on, 0: off", "", 0, 4),
         Spec(v4 + "tcp_fastopen", "bit 0 client, 1 server, 2 client without cookie, 9 server without cookie", ""),
+        Spec(v4 + "tcp_fastopen_key", "keys of the server's cookies, the second for older ones", kind="keys"),
         Spec(v4 + "tcp_fin_timeout", "life of an orphan in FIN-WAIT-2", "s"),
         Spec(v4 + "tcp_frto", "detect spurious timeouts (RFC 5682)", "", 0, 255),
         Spec(v4 + "tcp_invalid_ratelimit", "least time between answers to invalid segments", "ms"),
@@ -279,7 +284,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_ehash_entries": "-262144",
     "net.ipv4.tcp_fack": "0",
     "net.ipv4.tcp_fastopen_blackhole_timeout_sec": "0",
-    "net.ipv4.tcp_fastopen_key": "00000000-00000000-00000000-00000000",
     "net.ipv4.tcp_fwmark_accept": "0",
     "net.ipv4.tcp_l3mdev_accept": "0",
     "net.ipv4.tcp_limit_output_bytes": "4194304",
@@ -380,6 +384,16 @@ def profile_defaults(profile: str) -> dict[str, object]:
     base = profile_defaults(_OLDER[profile]) if profile in _OLDER else {}
     merged = {**base, **_PROFILES[profile]}
     return merged
+
+
+def _parse_keys(name: str, value: object) -> str:
+    """One key or two of four hexadecimal words each."""
+    text = str(value).strip()
+    for key in text.split(","):
+        words = key.split("-")
+        if len(words) != 4 or not all(re.fullmatch("[0-9a-fA-F]{1,8}", word) for word in words):
+            raise UsageError(f"{name} takes xxxxxxxx-xxxxxxxx-xxxxxxxx-xxxxxxxx, or two of these with a comma")
+    return text
 
 
 def _attribute(name: str) -> str:

@@ -55,6 +55,12 @@ NAGLE_CORK: Final = 2
 RCV_SHUTDOWN: Final = 1
 SEND_SHUTDOWN: Final = 2
 
+# What a sender's time is counted as (enum tcp_chrono).
+CHRONO_IDLE: Final = 0
+CHRONO_BUSY: Final = 1
+CHRONO_RWND: Final = 2
+CHRONO_SNDBUF: Final = 3
+
 INFINITE_SSTHRESH: Final = 0x7FFFFFFF
 MSS_DEFAULT: Final = 536
 """Send MSS when the peer's SYN has no MSS option (RFC 9293 MUST-15)."""
@@ -101,6 +107,8 @@ class Chunk:
         self.length: i64 = length
         self.push = False
         """PSH on the segment that carries the last octet."""
+        self.end_of_record = False
+        """MSG_EOR: nothing that follows shares a segment with it."""
 
 
 class Tcb(Endpoint):
@@ -249,6 +257,8 @@ class Tcb(Endpoint):
         self.sndbuf: i64 = net.sysctl.tcp_wmem[1]
         self.sndbuf_locked = False
         self.nonagle: i64 = 0
+        self.records_queued = False
+        """Some unsent chunk ends a record (MSG_EOR)."""
         self.more_to_come = False
         """The last send() carried MSG_MORE; holds until output is drained."""
         self.no_space = False
@@ -412,6 +422,8 @@ class Tcb(Endpoint):
         self.passive = False
         self.wake: i64 = 0
         """Readiness changes since the owner last looked."""
+        self.watched = False
+        """The owner waits for data to leave or to be acknowledged, and is told after every change."""
         self.done = False
         """CLOSED for good: the owner may forget the connection."""
         self.time_wait_state: State | None = None
@@ -421,6 +433,13 @@ class Tcb(Endpoint):
         """Segments made at once (resets, probes, retransmissions), in order, before anything pulled."""
 
         # Figures for TCP_INFO.
+        self.chrono: i64 = CHRONO_IDLE
+        """What the sender is doing or held up by."""
+        self.chrono_since: i64 = 0
+        self.chrono_busy: i64 = 0
+        """ns spent so, by kind."""
+        self.chrono_rwnd: i64 = 0
+        self.chrono_sndbuf: i64 = 0
         self.bytes_acked: i64 = 0
         self.bytes_received: i64 = 0
         self.bytes_sent: i64 = 0

@@ -7,6 +7,7 @@ congestion window admits, new data, and last an acknowledgment that nothing carr
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_gt, seq_leq, seq_lt
 from timewait.tcp.arm import arm, check_probe_timer, rearm_rto
+from timewait.tcp.chrono import account
 from timewait.tcp.delack import in_pingpong_mode
 from timewait.tcp.loss.mark import split_sent
 from timewait.tcp.loss.queue import Sent
@@ -14,7 +15,7 @@ from timewait.tcp.loss.tlp import schedule_loss_probe
 from timewait.tcp.reasons import Why
 from timewait.tcp.rtt import set_rto
 from timewait.tcp.segments import current_mss, established_segment, syn_segment, urgent_mode
-from timewait.tcp.send import force_push, mark_push, take
+from timewait.tcp.send import force_push, mark_push, record_length, take
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, SYN_SENT
 from timewait.tcp.tcb import (
     ACK_NOW,
@@ -58,6 +59,8 @@ def poll_transmit(t: Tcb, now: i64) -> Segment | None:
         return established_segment(t, ACK, acceptable_ack_seq(t), t.ack_why, now)
     t.more_to_come = False
     t.tso_left = 0
+    if t.chrono or t.packets_out or t.unsent_len:
+        account(t, now)
     return None
 
 
@@ -119,8 +122,12 @@ def _sendable(t: Tcb, mss: i64, room: i64, window: i64) -> i64:
     unsent = t.unsent_len
     if unsent == 0:
         return 0 if window >= 1 else -1
+    last = True
+    if t.records_queued:
+        unsent = record_length(t)
+        last = unsent == t.unsent_len
     needed = unsent if unsent < mss else mss
-    if t.fin_queued and unsent <= mss:
+    if t.fin_queued and last and unsent <= mss:
         # Linux's last buffer carries data and FIN: both fit the window or none goes (quirks.md: CLS-27).
         needed += 1
     if window < needed:
@@ -139,7 +146,7 @@ def _sendable(t: Tcb, mss: i64, room: i64, window: i64) -> i64:
     if t.fin_queued:
         return limit
     partial = limit % mss
-    if partial and _nagle_holds(t):
+    if partial and last and _nagle_holds(t):
         limit -= partial
         if limit == 0:
             return -1

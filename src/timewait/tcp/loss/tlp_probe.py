@@ -1,7 +1,7 @@
 """The tail loss probe itself, and what its acknowledgment tells (RFC 8985 sections 7.3 and 7.4)."""
 
 from timewait.base.ints import i64
-from timewait.base.seq import seq_geq
+from timewait.base.seq import seq_diff, seq_geq
 from timewait.tcp.arm import arm, rearm_rto
 from timewait.tcp.loss.mark import split_sent
 from timewait.tcp.loss.recovery import end_cwnd_reduction, init_cwnd_reduction
@@ -21,7 +21,9 @@ def tail_loss_probe(t: Tcb, now: i64) -> None:
     t.tlp_retrans = False
     mss = current_mss(t)
     sent_new = False
-    if t.unsent_len > 0:
+    whole_piece = mss if mss < t.unsent_len else t.unsent_len
+    if whole_piece > 0 and seq_diff(t.wnd_end(), t.snd_nxt) >= whole_piece:
+        # New data only if it fits the window whole (tcp_snd_wnd_test).
         sent_new = send_head(t, Why.TLP, now)
     if not sent_new:
         queue = t.rtx
