@@ -11,6 +11,7 @@ from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, Socket
 from timewait.host.listener import Listener
 from timewait.host.ports import AF_INET6, ANY4, ANY6, PortOwner
 from timewait.host.route import AddressKind
+from timewait.host.socket_level import linger_of, socket_option, unchanging
 from timewait.host.sockopt import (
     IPV6_V6ONLY,
     MSG_EOR,
@@ -20,19 +21,16 @@ from timewait.host.sockopt import (
     MSG_PEEK,
     MSG_ZEROCOPY,
     SO_ACCEPTCONN,
-    SO_DOMAIN,
     SO_ERROR,
     SO_KEEPALIVE,
     SO_LINGER,
     SO_OOBINLINE,
-    SO_PROTOCOL,
     SO_RCVBUF,
     SO_RCVLOWAT,
     SO_REUSEADDR,
     SO_REUSEPORT,
     SO_SNDBUF,
     SO_TIMESTAMPING,
-    SO_TYPE,
     SO_ZEROCOPY,
     SOL_IPV6,
     SOL_SOCKET,
@@ -264,7 +262,7 @@ class TcpSocket(ConnectionOwner):
         if t is None:
             raise os_error(errno.EPIPE)
         if not isinstance(data, bytes):
-            data = _unchanging(data, room(t))
+            data = unchanging(data, room(t))
         now = self.layer.machine.now()
         count = calls.send(t, data, bool(flags & MSG_MORE), now, bool(flags & MSG_EOR))
         if flags & MSG_OOB:
@@ -477,7 +475,7 @@ class TcpSocket(ConnectionOwner):
     def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
         """Socket-level options here, TCP's and IP's in `TcpOptions`; ENOPROTOOPT for unknown ones."""
         if level == SOL_SOCKET and name == SO_LINGER:
-            self._set_linger(value)
+            self.linger = linger_of(value)
             return
         if level == SOL_SOCKET:
             number = value if isinstance(value, int) else int.from_bytes(value[:4], "little", signed=True)
@@ -498,12 +496,6 @@ class TcpSocket(ConnectionOwner):
         t = self.tcb
         if t is not None and not t.retired:
             self.layer.after(t, now)
-
-    def _set_linger(self, value: int | bytes) -> None:
-        if isinstance(value, int) or len(value) < 8:
-            raise os_error(errno.EINVAL, "SO_LINGER takes struct linger: two ints")
-        on = int.from_bytes(value[:4], "little")
-        self.linger = int.from_bytes(value[4:8], "little") * SEC if on else -1
 
     def _set_socket_option(self, name: int, number: int) -> None:
         if name in (SO_REUSEADDR, SO_REUSEPORT):
@@ -587,33 +579,9 @@ class TcpSocket(ConnectionOwner):
                 number = int(t.err_soft)
                 t.err_soft = 0
             return number
-        if name == SO_REUSEADDR:
-            return int(self.bound.reuse_addr)
-        if name == SO_REUSEPORT:
-            return int(self.bound.reuse_port)
-        if name == SO_KEEPALIVE:
-            return int(self.options.keepalive)
-        if name == SO_TYPE:
-            return int(self.type)
-        if name == SO_PROTOCOL:
-            return int(self.proto)
-        if name == SO_DOMAIN:
-            return int(self.family)
         if name == SO_ACCEPTCONN:
             return int(self.listener is not None)
-        if name == SO_SNDBUF:
-            return int(t.sndbuf if t is not None else self.options.sndbuf or self.layer.net.sysctl.tcp_wmem[1])
-        if name == SO_RCVBUF:
-            return int(t.rcvbuf if t is not None else self.options.rcvbuf or self.layer.net.sysctl.tcp_rmem[1])
-        if name == SO_OOBINLINE:
-            return int(self.options.oob_inline)
-        if name == SO_RCVLOWAT:
-            return 1
-        if name == SO_ZEROCOPY:
-            return int(self.options.zerocopy)
-        if name == SO_TIMESTAMPING:
-            return int(self.options.timestamping)
-        return self.options.kept_value(SOL_SOCKET, name)
+        return socket_option(name, self.options, self.bound, t, self.layer.net.sysctl)
 
     def info(self) -> dict[str, int]:
         """TCP_INFO by field name; OSError ENOTCONN without a connection."""
@@ -628,12 +596,3 @@ class TcpSocket(ConnectionOwner):
     def established(self) -> bool:
         """Whether the handshake is complete and nobody has closed."""
         return self.tcb is not None and self.tcb.state is ESTABLISHED
-
-
-def _unchanging(data: Buffer, space: i64) -> Buffer:
-    """What the caller may still change must not reach the wire later: a copy, unless it is a view of bytes."""
-    view = memoryview(data).cast("B")
-    if isinstance(view.obj, bytes):
-        return view
-    # One octet more than there is room for, so that whoever queues it still sees that not everything fits.
-    return bytes(view[: max(space, 0) + 1])
