@@ -126,6 +126,8 @@ class Baton:
         """Hand the baton back until the running strand is woken; False if the deadline (ns) came first."""
         strand = current.strand
         assert strand is not None and self.hub is not None, "only a strand waits"
+        if strand.program.done:
+            raise GreenletExit  # It is being unwound: what its clean-up waits for does not come.
         event: Event | None = None
         if deadline < NEVER:
             event = self.clock.at(max(deadline, self.now()), strand.time_out)

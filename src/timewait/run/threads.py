@@ -53,6 +53,8 @@ class Lock:
     def release(self) -> None:
         """As threading.Lock.release. RuntimeError if nobody holds it."""
         if not self._held:
+            if current.strand is None or current.strand.program.done:
+                return  # Unwinding: the lock was not had when its owner was stopped.
             raise RuntimeError("release unlocked lock")
         self._held = False
         if self._waiting:
