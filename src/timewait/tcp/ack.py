@@ -293,14 +293,17 @@ def _measure(t: Tcb, seg: Segment, last_at: i64, found: AckState, now: i64) -> N
 
 def _grow(t: Tcb, acked: i64, now: i64) -> None:
     """Delivered data opens the congestion window if it was in use (RFC 5681 3.1, RFC 7661)."""
-    if t.cc is None or t.state is SYN_SENT:
+    cc = t.cc
+    if cc is None or t.state is SYN_SENT:
         return
     limited = t.is_cwnd_limited
     if not limited and t.cwnd < t.ssthresh:
         limited = t.cwnd < 2 * t.max_packets_out
     if not limited:
         return
-    t.cwnd, t.cwnd_cnt = t.cc.increase(t.cwnd, t.cwnd_cnt, t.ssthresh, acked, now)
+    cc = cc.own()
+    t.cc = cc
+    t.cwnd, t.cwnd_cnt = cc.increase(t.cwnd, t.cwnd_cnt, t.ssthresh, acked, now)
     t.cwnd_stamp = now
     grow_send_buffer(t)
 

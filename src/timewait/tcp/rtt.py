@@ -38,8 +38,12 @@ def rtt_sample(t: Tcb, rtt_us: i64, now: i64) -> None:
         _smooth(t, rtt_us, rto_min)
     set_rto(t)
     t.backoff = 0
-    if t.cc is not None:
-        t.cc.rtt_sample(rtt_us, now)
+    cc = t.cc
+    if cc is not None:
+        cc = cc.own()
+        t.cc = cc
+        if cc.rtt_sample(rtt_us, t.cwnd, t.cwnd < t.ssthresh, t.snd_una, t.snd_nxt, now):
+            t.ssthresh = t.cwnd
 
 
 def _smooth(t: Tcb, rtt_us: i64, rto_min: i64) -> None:

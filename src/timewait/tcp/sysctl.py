@@ -35,7 +35,7 @@ class Sysctl:
     tcp_abort_on_overflow: i64 = 0
     tcp_adv_win_scale: i64 = 1
     tcp_challenge_ack_limit: i64 = INT_MAX
-    tcp_congestion_control: str = "reno"
+    tcp_congestion_control: str = "cubic"
     tcp_dsack: i64 = 1
     tcp_early_retrans: i64 = 3
     tcp_fastopen: i64 = 1
@@ -342,11 +342,13 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_syn_linear_timeouts": 0,
         "net.ipv4.tcp_tw_recycle": None,
         "net.ipv4.tcp_early_retrans": 0,
+        "net.ipv4.tcp_congestion_control": "reno",
         "net.ipv4.tcp_rto_min_us": 1000000,
         "net.ipv4.tcp_rfc1337": 1,
     },
     "freebsd": {
         "net.core.somaxconn": 128,
+        "net.ipv4.tcp_congestion_control": "reno",
         "net.ipv4.ip_local_port_range": (10000, 65535),
         "net.ipv4.tcp_adv_win_scale": 0,
         "net.ipv4.tcp_early_retrans": 0,

@@ -203,6 +203,8 @@ def _transmit_new(t: Tcb, data: Buffer, length: i64, flags: i64, mss: i64, now: 
 
 def _data_was_sent(t: Tcb, now: i64) -> None:
     """Data left: a reply that follows soon after data received makes the conversation interactive."""
+    if t.cc is not None and t.packets_in_flight() == 0:
+        t.cc.after_idle(now - t.lsndtime, now)
     t.lsndtime = stamp(now)
     if now - t.lrcvtime < t.ato and not in_pingpong_mode(t):
         t.pingpong += 1

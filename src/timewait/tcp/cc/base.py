@@ -14,6 +14,10 @@ class CongestionControl:
 
     name: str = ""
 
+    def own(self) -> "CongestionControl":
+        """The connection's own instance, before its first use: what keeps no state is shared."""
+        return self
+
     def ssthresh(self, cwnd: i64, now: i64) -> i64:
         """The slow-start threshold after a loss is detected with this window; at least 2."""
         raise NotImplementedError
@@ -22,8 +26,12 @@ class CongestionControl:
         """The window and the fraction counter after `acked` segments were delivered, window fully used."""
         raise NotImplementedError
 
-    def rtt_sample(self, rtt_us: i64, now: i64) -> None:
-        """A round-trip time was measured, in us."""
+    def rtt_sample(self, rtt_us: i64, cwnd: i64, slow_start: bool, una: i64, nxt: i64, now: i64) -> bool:
+        """A round-trip time was measured, in us; una and nxt are SND.UNA and SND.NXT. True: end slow start here."""
+        return False
 
     def loss_event(self, now: i64) -> None:
         """A retransmission timeout happened."""
+
+    def after_idle(self, idle: i64, now: i64) -> None:
+        """Data leaves after nothing was in flight for `idle` ns."""

@@ -46,7 +46,12 @@ def current_ssthresh(t: Tcb) -> i64:
 
 def cc_ssthresh(t: Tcb, now: i64) -> i64:
     """What the congestion control makes of a loss."""
-    return t.cc.ssthresh(t.cwnd, now) if t.cc is not None else 2
+    cc = t.cc
+    if cc is None:
+        return 2
+    cc = cc.own()
+    t.cc = cc
+    return cc.ssthresh(t.cwnd, now)
 
 
 def init_undo(t: Tcb) -> None:
