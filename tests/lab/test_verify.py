@@ -9,6 +9,7 @@ from timewait.base.instant import MSEC, SEC
 from timewait.lab.bench import Setting
 from timewait.lab.frame import Lab
 from timewait.lab.judge import late
+from timewait.lab.nominal import doubling, first_timeout
 from timewait.lab.run import Result, find, run
 from timewait.lab.verify import differences, verify
 
@@ -74,3 +75,12 @@ def test_how_late_a_kernel_may_be() -> None:
     assert late(3 * SEC) == 256 * MSEC
     assert late(60 * SEC) == 2400 * MSEC, "the slot is 2048 ms"
     assert late(1000 * SEC) < 65 * SEC
+
+
+def test_the_timeout_behind_a_timetable() -> None:
+    late_once = [0, 230, 640, 1440, 3050]
+    assert first_timeout([each * MSEC for each in late_once]) == 200 * MSEC
+    capped = doubling(1020 * MSEC, 7)
+    capped += [capped[-1] + 120 * SEC * n for n in (1, 2, 3)]
+    assert first_timeout(capped) == 1020 * MSEC
+    assert first_timeout([0]) == 0

@@ -43,7 +43,7 @@ def command(ids: Sequence[str], both_kernel: bool, variants: bool, ladders: bool
     missing = probe()
     if missing:
         raise click.ClickException(f"there is no kernel to compare with: {missing}")
-    chosen = [find(id) for id in ids] if ids else [lab for lab in load_all().values() if "kernel" in lab.on]
+    chosen = [find(id) for id in ids] if ids else [lab for lab in load_all().values() if set(lab.on) - {"sim"}]
     places = PLACES[:1] if both_kernel else PLACES
     rows: list[dict[str, object]] = []
     disagreeing = 0

@@ -8,6 +8,7 @@ from timewait.lab.bench import Bench, Program
 from timewait.lab.epoll_server import NO_CLOSE, TURN, EpollServer, close_waits, lifetimes, visit
 from timewait.lab.frame import ANYWHERE, T, Verdict, lab
 from timewait.lab.judge import in_seconds
+from timewait.tcp.profile import profile_named
 from timewait.tcp.states import State
 
 FIN_TIMEOUT: Final = "net.ipv4.tcp_fin_timeout"
@@ -240,7 +241,8 @@ def harmless_and_alarming(bench: Bench) -> Verdict:
     visit(bench, CLIENTS)
     waiting = bench.sockets("client", State.TIME_WAIT)
     held = sum(view.owned for view in waiting)
-    bench.run(SEC if bench.hurried or not healthy else 60 * SEC)
+    length = profile_named(bench.profile).timewait_len
+    bench.run(SEC if bench.hurried or not healthy else length)
     left, owned = close_waits(bench)
     longest = max(lifetimes(bench, State.CLOSE_WAIT), default=0)
     lasted = lifetimes(bench, State.TIME_WAIT, "client")
@@ -253,7 +255,7 @@ def harmless_and_alarming(bench: Bench) -> Verdict:
         )
         bench.check(T("TIME-WAITs, of these a program has", "TIME-WAIT，其中程序持有"), [len(waiting), held], [10, 0])
         if not bench.hurried:
-            bench.check_times(T("TIME-WAIT lasts", "TIME-WAIT 持续"), lasted, [60 * SEC] * CLIENTS)
+            bench.check_times(T("TIME-WAIT lasts", "TIME-WAIT 持续"), lasted, [length] * CLIENTS)
             bench.check(T("left of them", "剩余"), len(bench.sockets("client", State.TIME_WAIT)), 0)
     expected = [0, 0] if healthy else [CLIENTS, CLIENTS]
     bench.check(T("CLOSE-WAIT, of these a program has", "CLOSE-WAIT，其中程序持有"), [left, owned], expected)

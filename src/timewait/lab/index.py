@@ -914,7 +914,9 @@ INDEX: Final[dict[str, Entry]] = {
         "sim live kernel",
         "",
     ),
-    "KA-06": Entry("keepalive", "Keepalive, peer rebooted: RST", "keepalive，对端已重启：RST", "true", "sim live", ""),
+    "KA-06": Entry(
+        "keepalive", "Keepalive, peer rebooted: RST", "keepalive，对端已重启：RST", "true", "sim live kernel", ""
+    ),
     "KA-07": Entry(
         "keepalive_probes",
         "Keepalive, peer gone: probes, RST, ETIMEDOUT",

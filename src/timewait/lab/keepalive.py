@@ -148,7 +148,7 @@ def peer_alive(bench: Bench) -> Verdict:
         "重启后没有与探测对应的连接，无连接的报文一律回 RST。程序得到 ECONNRESET，而非 ETIMEDOUT。",
     ),
     practice=PRACTICE,
-    on=("sim", "live"),
+    on=ANYWHERE,
     sysctl={TIME: 2, INTERVAL: 1, PROBES: 3},
 )
 def peer_rebooted(bench: Bench) -> Verdict:

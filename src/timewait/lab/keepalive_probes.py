@@ -59,8 +59,7 @@ def how_many(bench: Bench) -> Verdict:
     times = bench.times(probes(bench), since=silent_since)
     error = bench.attempt(lambda: pair.server.recv(pair.sfd, 1))
     expected = [idle + n * interval for n in range(count)]
-    if bench.variant == "linux":
-        bench.check(T("default of tcp_keepalive_probes", "tcp_keepalive_probes 默认值"), count, 9)
+    bench.check(T("probes (tcp_keepalive_probes)", "探测次数（tcp_keepalive_probes）"), len(times), count)
     bench.check_times(T("probes sent at", "探测发送时刻"), times, expected)
     bench.check_time(T("given up after", "放弃于"), gone, idle + count * interval)
     bench.check(T("recv() gives", "recv() 返回"), error, "ETIMEDOUT")
@@ -171,7 +170,7 @@ def what_a_probe_is(bench: Bench) -> Verdict:
         bench.run(5 * SEC)
         found, again = probes(bench), len(bench.sent("server", payload=8)) - 1
         bench.check(T("probes in 5 s, twice the idle time", "5 秒（空闲时间的两倍多）内的探测"), len(found), 0)
-        bench.check_that(T("retransmissions", "重传次数"), again >= 3, again, "3 or more")
+        bench.check_that(T("retransmissions", "重传次数"), again >= 2, again, "2 or more")
         return bench.verdict(
             T(f"{len(found)} probes, {again} retransmissions", f"探测 {len(found)} 次，重传 {again} 次")
         )

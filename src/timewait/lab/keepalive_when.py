@@ -13,6 +13,7 @@ from timewait.tcp.states import State
 from timewait.wire.packet import FIN, SYN
 
 HOUR: Final = 3600 * SEC
+USER_TIMEOUT: Final = 5500 * MSEC
 
 
 def probes(bench: Bench, host: str = "server") -> list[Sent]:
@@ -129,7 +130,7 @@ def who_asks(bench: Bench) -> Verdict:
         options += [(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1), (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)]
         options += [(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)]
     if bench.variant == "timeout":
-        options += [(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5500)]
+        options += [(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT // MSEC)]
     if bench.variant in ("listener", "timeout"):
         options += [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for level, option, value in options:
@@ -142,15 +143,11 @@ def who_asks(bench: Bench) -> Verdict:
     bench.run(300 * MSEC)
     silent_since = last_heard(bench)
     bench.power_off("client")
-    waited = 8 * SEC if bench.hurried or bench.variant in ("listener", "timeout") else 10 * HOUR
+    waited = 8 * SEC if bench.hurried else 10 * HOUR
     noticed = bench.within(lambda: bench.state("server") is State.CLOSED, waited)
     gone = bench.now - silent_since
     times = bench.times(probes(bench), since=silent_since)
-    expected, end = {
-        "listener": ([1 * SEC, 3 * SEC], 5 * SEC),
-        # Time is looked at when a probe is due: 5.5 s are over at the one for 6 s.
-        "timeout": ([2 * SEC, 3 * SEC, 4 * SEC, 5 * SEC], 6 * SEC),
-    }.get(bench.variant, ([], 0))
+    expected, end = _timetable(bench)
     bench.check_times(T("probes sent at", "探测发送时刻"), times, expected)
     bench.check(T("the server notices", "服务端发现"), noticed, bool(end))
     if end:
@@ -161,6 +158,20 @@ def who_asks(bench: Bench) -> Verdict:
         bench.check(T("the connection is", "连接处于"), state, State.ESTABLISHED)
         end_en, end_zh = f"{state.rfc_name} after {show_ns(waited)}", f"{show_ns(waited)} 后仍为 {state.rfc_name}"
     return bench.verdict(T(f"{len(times)} probes, {end_en}", f"探测 {len(times)} 次，{end_zh}"))
+
+
+def _timetable(bench: Bench) -> tuple[list[int], int]:
+    """When the variants of KA-04 probe, and when they give up; 0 for never."""
+    idle, interval, _ = settings(bench)
+    if bench.variant == "listener":
+        return [1 * SEC, 3 * SEC], 5 * SEC
+    if bench.variant != "timeout":
+        return [], 0
+    # Time is looked at when a probe is due, and at least one has to be sent.
+    times = [idle]
+    while times[-1] + interval < USER_TIMEOUT:
+        times.append(times[-1] + interval)
+    return times, times[-1] + interval
 
 
 @lab(

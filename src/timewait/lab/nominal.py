@@ -71,7 +71,8 @@ def first_timeout(times: Sequence[int]) -> int:
     if len(times) < 2:
         return 0
     base = max(times[1] - times[0], 1)
-    intervals = [later - earlier for earlier, later in pairwise(times)]
+    # What has reached the longest timeout is doubled no more.
+    intervals = [base, *(later - earlier for earlier, later in pairwise(times) if later - earlier < RTO_MAX)]
     return min(each >> max(round(math.log2(each / base)), 0) for each in intervals)
 
 
