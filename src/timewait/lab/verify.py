@@ -126,21 +126,22 @@ def _end(record: Record) -> int:
 def lanes(record: Record) -> dict[str, list[Step]]:
     """What each side of each connection sent, in order.
 
-    Connections are counted by who opened them: how those of several hosts follow each other is
-    a matter of scheduling.
+    Connections are counted by the two hosts they are between: how those of several hosts follow
+    each other is a matter of scheduling, and so is whose SYN of a simultaneous open is first.
     """
     found: dict[str, list[Step]] = {}
-    opened: dict[str, int] = {}
+    counted: dict[str, int] = {}
     for connection in record.connections():
-        opener = connection.initiator.host or "outside"
-        number = opened.get(opener, 0)
-        opened[opener] = number + 1
-        for side in (connection.initiator, connection.responder):
+        sides = (connection.initiator, connection.responder)
+        ends = "-".join(sorted(side.host or "outside" for side in sides))
+        number = counted.get(ends, 0)
+        counted[ends] = number + 1
+        for side in sides:
             sent = connection.packets(side)
             if not sent:
                 continue
             start = sent[0].time
-            name = f"connection {number} of {opener}, {side.host or 'outside'}"
+            name = f"{ends} connection {number}, {side.host or 'outside'}"
             found[name] = [Step(_key(connection, side, entry), entry.time - start, entry.time) for entry in sent]
     return found
 
