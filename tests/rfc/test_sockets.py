@@ -228,6 +228,34 @@ def test_a_simultaneous_open_without_sack(peers):
 
 
 @both
+@pytest.mark.parametrize("offered", [{}, {"sack_ok": True, "ts": (5, 0)}, {"wscale": 3}])
+@pytest.mark.parametrize("flags", ["S", "SF"])
+def test_a_simultaneous_open_offers_everything_again(peers, offered, flags):
+    peer = peers()
+    peer.connect()
+    peer.take()
+    (answer,) = peer.inject(flags, seq=0, mss=1460, **offered)
+    assert (answer, answer.options) == ("SA 0:0 ack 1", "mss 1460,sackOK,TS,nop,wscale 10")
+    ts = {"ts": 6} if "ts" in offered else {}
+    assert peer.inject("A", seq=1, ack=1, **ts) == []
+    acks = [*peer.inject("PA", seq=1, data=10, **ts), *peer.run(0.1)]
+    # It scales what it offers, although nobody agreed to that.
+    assert [(ack, ack.window) for ack in acks] == [("A 1:1 ack 11", 63)]
+
+
+@both
+def test_a_reset_with_a_wrong_number_hurries_the_next_syn(peers):
+    peer = peers()
+    peer.connect()
+    peer.take()
+    peer.reset_watch()
+    assert peer.inject("RA", seq=0, ack=7) == []
+    (again,) = peer.run(0.3)
+    assert again == "S 0:0"
+    assert again.at < 0.1
+
+
+@both
 def test_a_simultaneous_open_may_end_with_a_plain_ack(peers):
     peer = peers()
     peer.connect()

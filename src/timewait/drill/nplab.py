@@ -128,7 +128,8 @@ def _value(args: list[str], flag: str) -> str | None:
 
 
 def _letters(args: list[str]) -> str:
-    return "".join(arg[1:] for arg in args if re.fullmatch(r"-[46a-zA-Z]+", arg))
+    """The options without a value; what stands behind -P, -p, -j and -f belongs to those."""
+    return "".join(re.sub("[Ppjf].*", "", arg[1:]) for arg in args if re.match("-[46a-zA-Z]", arg))
 
 
 def _wanted_ports(text: str | None) -> list[tuple[int, int]]:

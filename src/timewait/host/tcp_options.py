@@ -346,6 +346,9 @@ class TcpOptions:
             return int(bool(self.nonagle & NAGLE_OFF))
         if name == TCP_CORK:
             return int(bool(self.nonagle & NAGLE_CORK))
+        if name == TCP_MAXSEG and bsd is not None and t is not None:
+            # FreeBSD does not count the options of each segment.
+            return int(min(t.mss_clamp, t.pmtu - t.header_size))
         if name == TCP_MAXSEG:
             if t is None:
                 return int(self.user_mss) or 536

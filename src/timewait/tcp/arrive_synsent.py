@@ -17,7 +17,7 @@ from timewait.tcp.rtt import without_sample
 from timewait.tcp.segments import syn_segment, update_mss
 from timewait.tcp.states import ESTABLISHED, SYN_RCVD, Cause
 from timewait.tcp.tcb import ACK_SCHED, ACK_TIMER, DELACK_MAX, TIMER_RTO, WAKE_OUT, Tcb
-from timewait.wire.packet import ACK, FIN, RST, SYN, Segment
+from timewait.wire.packet import ACK, RST, SYN, Segment
 
 SOON: Final = 8 * MSEC
 """TCP_TIMEOUT_MIN, two ticks: a SYN that met an old connection is repeated as soon as our RST has cleared it."""
@@ -42,8 +42,6 @@ def arrive_syn_sent(t: Tcb, seg: Segment, now: i64) -> None:
         return
     if seg.flags & RST:
         t.dropped(seg, Drop.SYNSENT_RST_NO_ACK, now)
-    elif seg.flags & FIN and seg.flags & SYN:
-        t.dropped(seg, Drop.SYNSENT_FIN, now)
     elif seg.flags & SYN:
         _simultaneous_open(t, seg, now)
     else:
@@ -53,11 +51,10 @@ def arrive_syn_sent(t: Tcb, seg: Segment, now: i64) -> None:
 def _refuse(t: Tcb, seg: Segment, drop: Drop, now: i64) -> None:
     """<SEQ=SEG.ACK><CTL=RST>, unless it is a RST itself; we stay in SYN-SENT."""
     t.dropped(seg, drop, now)
-    if seg.flags & RST:
-        return
-    reply_reset(t, seg, Why.RST_BAD_ACK)
     if t.retransmits == 0:
         arm(t, TIMER_RTO, SOON, now)
+    if not seg.flags & RST:
+        reply_reset(t, seg, Why.RST_BAD_ACK)
 
 
 def _echo_is_ours(t: Tcb, seg: Segment, now: i64) -> bool:

@@ -11,7 +11,7 @@ from timewait.tcp.segments import TS_OPTION_LENGTH, update_mss
 from timewait.tcp.states import ESTABLISHED, FIN_WAIT_1, Cause
 from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, SEND_SHUTDOWN, WAKE_OUT, Tcb, stamp
 from timewait.tcp.window import start_receiving
-from timewait.wire.packet import Segment
+from timewait.wire.packet import ACK, Segment
 
 
 def take_options(t: Tcb, seg: Segment, now: i64) -> None:
@@ -28,9 +28,11 @@ def take_options(t: Tcb, seg: Segment, now: i64) -> None:
         t.snd_wscale = seg.wscale if seg.wscale < MAX_WSCALE else MAX_WSCALE
     else:
         t.snd_wscale = 0
-        t.rcv_wscale = 0
-        if t.window_clamp > 65535:
-            t.window_clamp = 65535
+        if seg.flags & ACK or t.bsd:
+            # At a simultaneous open Linux goes on to scale what it offers (quirks.md: EST-23).
+            t.rcv_wscale = 0
+            if t.window_clamp > 65535:
+                t.window_clamp = 65535
     if t.ts_ok:
         t.ts_recent = seg.tsval
         t.ts_recent_stamp = stamp(now)

@@ -9,6 +9,7 @@ from typing import Final
 from timewait.base.ints import i64
 from timewait.base.siphash import siphash
 from timewait.tcp.arm import arm
+from timewait.tcp.bsd.layout import lay_out
 from timewait.tcp.established import ready_to_transfer
 from timewait.tcp.loss.mark import mark_lost, retransmit_without_reduction
 from timewait.tcp.loss.queue import Sent
@@ -128,7 +129,9 @@ def attach_data(t: Tcb, seg: Segment, data: bytes, now: i64) -> None:
         seg.fast_open = t.fast_open_offer
     if not t.fast_open_offer and not t.net.sysctl.tcp_fastopen & CLIENT_NO_COOKIE:
         return
-    space = min(t.mss_cache, t.pmtu - t.header_size) - MAX_OPTION_SPACE
+    # Linux leaves room for the most options there may be, FreeBSD for those there are.
+    reserve: i64 = len(lay_out(seg)) if t.bsd else MAX_OPTION_SPACE
+    space = min(t.mss_cache, t.pmtu - t.header_size) - reserve
     length: i64 = len(data)
     if length > space:
         length = space

@@ -75,7 +75,6 @@ class Drop(Reason):
     SYNSENT_RST_NO_ACK = ("RST without an acceptable ACK in SYN-SENT", "RFC 9293 3.10.7.3 second check")
     SYNSENT_NO_SYN = ("neither SYN nor RST in SYN-SENT", "RFC 9293 3.10.7.3 fifth check")
     SYNSENT_BAD_TSECR = ("echoed timestamp is not one we sent", "tcp_rcv_synsent_state_process")
-    SYNSENT_FIN = ("SYN with FIN in SYN-SENT", "tcp_rcv_synsent_state_process")
 
     # Synchronized states: the eight checks
     OUT_OF_WINDOW = ("sequence number outside the window", "RFC 9293 3.10.7.4 first check")

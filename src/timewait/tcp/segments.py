@@ -95,7 +95,7 @@ def take_sack_blocks(t: Tcb) -> tuple[tuple[int, int], ...]:
 
 
 def syn_segment(t: Tcb, flags: i64, why: Why, now: i64) -> Segment:
-    """Our SYN, or SYN-ACK of a simultaneous open: same ISN, options as agreed so far."""
+    """Our SYN, or the SYN-ACK of a simultaneous open or of a listener's child: same ISN."""
     sysctl = t.net.sysctl
     seg = blank(t, flags, t.iss, why)
     seg.mss = t.announced_mss
@@ -103,13 +103,15 @@ def syn_segment(t: Tcb, flags: i64, why: Why, now: i64) -> Segment:
     if answering:
         seg.ack = t.rcv_nxt
         ack_was_sent(t, now)
-    if t.ts_ok if answering else sysctl.tcp_timestamps != 0:
+    # At a simultaneous open Linux offers everything again, whatever the peer's SYN had (quirks.md: EST-23).
+    agreed = answering and (t.passive or t.bsd)
+    if t.ts_ok if agreed else sysctl.tcp_timestamps != 0:
         seg.has_ts = True
         seg.tsval = timestamp_now(t, now)
         seg.tsecr = t.ts_recent if answering else 0
-    if t.sack_ok if answering else sysctl.tcp_sack != 0:
+    if t.sack_ok if agreed else sysctl.tcp_sack != 0:
         seg.sack_permitted = True
-    if t.wscale_ok if answering else sysctl.tcp_window_scaling != 0:
+    if t.wscale_ok if agreed else sysctl.tcp_window_scaling != 0:
         seg.wscale = t.rcv_wscale
     # RFC 7323 2.2: the window of a SYN is never scaled.
     seg.window = t.rcv_wnd if t.rcv_wnd < 65535 else 65535
