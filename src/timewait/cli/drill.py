@@ -11,7 +11,7 @@ from timewait.tcp.sysctl import PROFILES
 
 if TYPE_CHECKING:
     from timewait.drill.runner import Result
-    from timewait.drill.suite import Setting
+    from timewait.drill.suite import Outcome, Setting
 
 _VALUED = (
     ("ip_version", "ipv4|ipv6|ipv4-mapped-ipv6", "What is on the wire, and the family of `socket(..., )`."),
@@ -146,11 +146,30 @@ def _run_one(
 
         click.echo(draw(outcome.record), nl=False)
     told(outcome.result)
+    if setting.on == "kernel" and not outcome.result.passed:
+        _show_both(path, setting, outcome)
     if pcap is not None:
         from timewait.record.pcap import write_pcapng
 
         write_pcapng(outcome.record, pcap)
     return [outcome.result]
+
+
+def _show_both(path: str, setting: "Setting", kernel: "Outcome") -> None:
+    """The same script on our stack, and both runs as ladders: where they part is where the two stacks differ."""
+    from dataclasses import replace
+
+    from timewait.draw.ladder import ladder as draw
+    from timewait.drill import report
+    from timewait.drill.suite import run_file
+
+    ours = run_file(path, replace(setting, on="sim"))
+    verdict = "passes" if ours.result.passed else "fails too"
+    click.echo(f"\nThe same script on our stack {verdict}.")
+    click.echo(report.text(ours.result), nl=False)
+    for name, outcome in (("the running kernel", kernel), ("our stack", ours)):
+        click.echo(f"\n{name}:")
+        click.echo(draw(outcome.record, calls=False, summary=False), nl=False)
 
 
 def _check(files: list[str], setting: "Setting") -> int:

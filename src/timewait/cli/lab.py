@@ -69,14 +69,18 @@ def _assignments(
 @click.option("--seed", default=1, show_default=True, help="Equal seeds give equal runs.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write the ladder as a picture.")
 @click.option("--pcap", type=click.Path(dir_okay=False, path_type=Path), help="Write the packets for Wireshark.")
+@click.option(
+    "--drill", type=click.Path(dir_okay=False, path_type=Path), help="Write the connection as a packetdrill script."
+)
+@click.option("--drill-host", default="", metavar="HOST", help="Whose script: the default is who was connected to.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result for programs.")
 @click.option("--lang", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Language of the texts.")
 @click.option("--width", type=click.IntRange(80, 140), default=None, help="Columns of the ladder.")
 @click.option("--no-ladder", is_flag=True, help="Leave the ladder out.")
 def command(
     id: str | None, everything: bool, on: str, kernel: str, sysctls: tuple[tuple[str, str, str], ...],
-    profile: str | None, variant: str, seed: int, svg: Path | None, pcap: Path | None, as_json: bool, lang: str,
-    width: int | None, no_ladder: bool,
+    profile: str | None, variant: str, seed: int, svg: Path | None, pcap: Path | None, drill: Path | None,
+    drill_host: str, as_json: bool, lang: str, width: int | None, no_ladder: bool,
 ) -> None:  # fmt: skip
     """List the experiments, or run the one with this ID.
 
@@ -88,6 +92,7 @@ def command(
     timewait lab CLS-12 --on kernel                the running kernel, both sides (root)
     timewait lab CLS-12 --on live --kernel client  the kernel as client, our stack as server
     timewait lab TW-03 --svg tw.svg --pcap tw.pcapng
+    timewait lab CLS-01 --drill close.pkt          its packets as a script for `timewait drill`
     timewait lab --all --json                      everything, for programs
 
     Exits 0 when the measured record meets what the lab expects, 1 when it does not, 2 for a bad command line.
@@ -95,7 +100,7 @@ def command(
     if id is not None and everything:
         raise click.UsageError("either an ID or --all, not both")
     if id is None and not everything:
-        if svg or pcap or sysctls or variant:
+        if svg or pcap or drill or sysctls or variant:
             raise click.UsageError("which lab? Give an ID; `timewait lab` alone lists them")
         click.echo(_listing(as_json, lang), nl=False)
         return
@@ -105,11 +110,11 @@ def command(
         on=on, kernel=kernel, profile=profile or "", sysctl=sysctls, variant=variant, seed=seed
     )  # fmt: skip
     if everything:
-        if svg or pcap or variant:
-            raise click.UsageError("--svg, --pcap and --variant belong to one lab: give its ID")
+        if svg or pcap or drill or variant:
+            raise click.UsageError("--svg, --pcap, --drill and --variant belong to one lab: give its ID")
         sys.exit(_run_all(setting, as_json, lang))
     assert id is not None
-    sys.exit(_run_one(id, setting, as_json, lang, width, not no_ladder, svg, pcap))
+    sys.exit(_run_one(id, setting, as_json, lang, width, not no_ladder, svg, pcap, drill, drill_host))
 
 
 def _listing(as_json: bool, lang: str) -> str:
@@ -133,7 +138,7 @@ def _listing(as_json: bool, lang: str) -> str:
 
 def _run_one(
     id: str, setting: "Setting", as_json: bool, lang: str, width: int | None, ladders: bool,
-    svg: Path | None, pcap: Path | None,
+    svg: Path | None, pcap: Path | None, drill: Path | None, drill_host: str,
 ) -> int:  # fmt: skip
     from timewait.lab import report
     from timewait.lab.run import run
@@ -146,6 +151,8 @@ def _run_one(
         columns = width or min(140, max(80, shutil.get_terminal_size((100, 40)).columns))
         click.echo(report.text(result, lang=lang, width=columns, colour=colour, ladders=ladders), nl=False)
     _write_files(result, lang, svg, pcap)
+    if drill is not None:
+        _write_script(result, drill, drill_host)
     return 0 if result.passed else 1
 
 
@@ -163,6 +170,19 @@ def _write_files(result: "Result", lang: str, svg: Path | None, pcap: Path | Non
             write_pcapng(record, pcap)
     except OSError as error:
         raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from error
+
+
+def _write_script(result: "Result", path: Path, host: str) -> None:
+    """The lab's first connection as a script that `timewait drill` runs."""
+    from timewait.drill.convert import script_of
+
+    lab, setting = result.lab, result.setting
+    sysctl = tuple((name, str(value)) for _, name, value in setting.sysctl)
+    text = script_of(result.records[0][1], host, title=f"{lab.id}: {lab.title.to('en')}", sysctl=sysctl)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
 
 
 def _run_all(setting: "Setting", as_json: bool, lang: str) -> int:
