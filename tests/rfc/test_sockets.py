@@ -305,3 +305,14 @@ def test_descriptors_run_out_and_the_handshake_does_not_care():
     peer.accept(listener)
     assert peer.attempt(peer.app.accept, listener) == "EMFILE"
     assert [row.recv_q for row in peer.rows() if row.state == "LISTEN"] == [2]
+
+
+@both
+def test_tos_and_ttl_of_a_listener_mark_its_syn_acks(peers):
+    peer = peers()
+    peer.listen(80, 5, (0, socket.IP_TOS, 0x20), (0, socket.IP_TTL, 9))
+    seen = [*peer.inject("S", mss=1460), *peer.run(1.3)]
+    assert [(one, one.segment.tos, one.segment.ttl) for one in seen] == [("SA 0:0 ack 1", 0x20, 9)] * 2
+    peer.inject("A", seq=1, ack=1)
+    seen = [*peer.inject("PA", seq=1, ack=1, data=5), *peer.run(0.1)]
+    assert [(one, one.segment.tos, one.segment.ttl) for one in seen] == [("A 1:1 ack 6", 0x20, 9)]

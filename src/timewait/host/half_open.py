@@ -75,7 +75,7 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
         return
     if cookie:
         counters.TcpExtSyncookiesSent += 1
-        tables.output(syn_ack(tables.net, req, Why.COOKIE_SYN_ACK, now), route, now)
+        tables.output(_marked(syn_ack(tables.net, req, Why.COOKIE_SYN_ACK, now), listener), route, now)
         return
     req.owner = listener
     tables.endpoints[req.flow] = req
@@ -84,7 +84,7 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
     tap = tables.net.tap
     if tap is not None:
         tap.moved(tables.net.name, req.flow, LISTEN, SYN_RCVD, Cause.RCV_SYN, now)
-    tables.output(syn_ack(tables.net, req, Why.SYN_ACK, now), route, now)
+    tables.output(_marked(syn_ack(tables.net, req, Why.SYN_ACK, now), listener), route, now)
 
 
 def _fast_open(tables: TcpTables, listener: Listener, req: Request, seg: Segment, pmtu: i64, now: i64) -> bool:
@@ -187,7 +187,9 @@ def for_request(tables: TcpTables, req: Request, seg: Segment, now: i64) -> None
         _send_syn_ack(tables, req, Why.SYN_ACK_AGAIN, now)
         tables.wait(req, now + _request_timeout(tables, req))
     elif verdict == REQ_ACK:
-        tables.answer(request_ack(tables.net, req, now), now)
+        answer = request_ack(tables.net, req, now)
+        # Linux sends it from nobody's socket (ip_send_unicast_reply), FreeBSD from its syncache.
+        tables.answer(_marked(answer, listener) if tables.net.profile.bsd else answer, now)
     elif verdict == REQ_BAD_ACK:
         tables.dropped(seg, Drop.REQUEST_BAD_ACK, now)
         if not seg.flags & RST:
@@ -248,12 +250,22 @@ def _inherit(tables: TcpTables, listener: Listener, child: Tcb) -> None:
         round_buffers(child)
 
 
+def _marked(seg: Segment, listener: Listener) -> Segment:
+    """With what the listening socket's IP_TOS and IP_TTL say (ip_build_and_send_pkt)."""
+    seg.tos = listener.tos
+    if listener.ttl:
+        seg.ttl = listener.ttl
+    return seg
+
+
 def _send_syn_ack(tables: TcpTables, req: Request, why: Why, now: i64) -> None:
     """Repeat the SYN-ACK (inet_rtx_syn_ack)."""
     req.retransmits += 1
     tables.net.counters.TcpRetransSegs += 1
     tables.net.counters.TcpExtTCPSynRetrans += 1
-    tables.answer(syn_ack(tables.net, req, why, now), now)
+    listener = req.owner
+    assert isinstance(listener, Listener)
+    tables.answer(_marked(syn_ack(tables.net, req, why, now), listener), now)
 
 
 def _request_timeout(tables: TcpTables, req: Request) -> i64:

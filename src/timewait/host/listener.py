@@ -35,6 +35,10 @@ class Listener:
         """TCP_DEFER_ACCEPT as a number of SYN-ACK timeouts; 0: off."""
         self.syn_retries: i64 = 0
         """TCP_SYNCNT; 0: tcp_synack_retries."""
+        self.tos: i64 = 0
+        """Type of service of what is sent before there is a connection."""
+        self.ttl: i64 = 0
+        """Time to live of the same; 0: ip_default_ttl."""
         self.fast_open_limit: i64 = 0
         self.fast_open_keys: bytes = b""
         """TCP_FASTOPEN_KEY: 16 octets, or 32 with the key of older cookies; b'': the host's."""

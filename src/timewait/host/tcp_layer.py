@@ -223,6 +223,9 @@ class TcpLayer(TcpTables):
             if seq != found.iss:
                 self.net.counters.TcpExtOutOfWindowIcmps += 1
                 return False
+            if self.net.profile.bsd:
+                self.tell_ignored(reported, now)
+                return True
             if not _ends_request(reported):
                 return True
             self.net.counters.TcpExtListenDrops += 1

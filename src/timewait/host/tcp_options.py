@@ -11,6 +11,7 @@ from timewait.host.sockopt import (
     FREEBSD,
     IP_TOS,
     IP_TTL,
+    IPV6_TCLASS,
     IPV6_UNICAST_HOPS,
     KEPT,
     SOL_IP,
@@ -173,8 +174,9 @@ class TcpOptions:
         number = value if isinstance(value, int) else int.from_bytes(value[:4], "little", signed=True)
         if level == SOL_TCP:
             self._set_tcp(name, number, t, net, now)
-        elif (level, name) == (SOL_IP, IP_TOS):
-            self.tos = number & 0xFF
+        elif (level, name) in ((SOL_IP, IP_TOS), (SOL_IPV6, IPV6_TCLASS)):
+            _check(level == SOL_IP or -1 <= number <= 255)
+            self.tos = number & 0xFF if number >= 0 or level == SOL_IP else 0
             if t is not None:
                 t.tos = self.tos
         elif (level, name) in ((SOL_IP, IP_TTL), (SOL_IPV6, IPV6_UNICAST_HOPS)):
@@ -327,7 +329,7 @@ class TcpOptions:
         """getsockopt() for the same levels."""
         if level == SOL_TCP:
             return self._get_tcp(name, t, net, now)
-        if (level, name) == (SOL_IP, IP_TOS):
+        if (level, name) in ((SOL_IP, IP_TOS), (SOL_IPV6, IPV6_TCLASS)):
             return int(self.tos)
         if (level, name) in ((SOL_IP, IP_TTL), (SOL_IPV6, IPV6_UNICAST_HOPS)):
             return int(self.ttl) if self.ttl else int(net.sysctl.ip_default_ttl)

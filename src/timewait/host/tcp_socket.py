@@ -131,6 +131,7 @@ class TcpSocket(ConnectionOwner):
         listener.defer_accept = self.options.defer_accept
         listener.syn_retries = self.options.syn_retries
         listener.fast_open_limit = self.options.fast_open_limit
+        listener.tos, listener.ttl = self.options.tos, self.options.ttl
         listener.fast_open_keys = self.options.fast_open_keys
         self.listener = listener
         layer.listeners.setdefault(int(listener.port), []).append(listener)
@@ -491,6 +492,7 @@ class TcpSocket(ConnectionOwner):
         if self.listener is not None:
             self.listener.defer_accept = self.options.defer_accept
             self.listener.fast_open_limit = self.options.fast_open_limit
+            self.listener.tos, self.listener.ttl = self.options.tos, self.options.ttl
             self.listener.fast_open_keys = self.options.fast_open_keys
             self.listener.options.user_mss = self.options.user_mss
         t = self.tcb
