@@ -71,6 +71,7 @@ def power_loss(bench: Bench) -> Verdict:
     probes = bench.sent("server", flags="A", payload=False, after=idle_since + SEC // 2)
     times = bench.times(probes, since=idle_since)
     error = bench.attempt(lambda: pair.server.recv(pair.sfd, 1))
+    bench.run(bench.lab.rtt)  # A kernel's RST may still be on its way to the link.
     resets = bench.sent("server", flags="RA")
     bench.check_times(T("probes sent at", "探测发送时刻"), times, [idle + n * interval for n in range(count)])
     bench.check_time(T("given up after", "放弃于"), gone, idle + count * interval)

@@ -191,7 +191,10 @@ def _first_difference(lane: str, mine: list[Step], other: list[Step], ends: tupl
                 return None
             return Difference(lane, mine[a] if a < a_end else None, other[b] if b < b_end else None)
         for i, j in zip(range(a, a_end), range(b, b_end), strict=True):
-            if not _same_time(mine[i].time, other[j].time):
+            # A program that was slow once makes everything behind it late: what counts then is the pause before.
+            before, after = (mine[i - 1].time, other[j - 1].time) if i and j else (0, 0)
+            pauses = mine[i].time - before, other[j].time - after
+            if not _same_time(mine[i].time, other[j].time) and not _same_time(*pauses):
                 return Difference(lane, mine[i], other[j], late=True)
     return None
 
