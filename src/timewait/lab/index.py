@@ -995,4 +995,137 @@ INDEX: Final[dict[str, Entry]] = {
     "FAIL-07": Entry(
         "failure_flight", "The cable is pulled", "拔掉网线", "true", "sim live kernel", "replugged late idle"
     ),
+    "HTTP-01": Entry(
+        "web_keepalive",
+        "HTTP/1.0 closes unless asked",
+        "HTTP/1.0 默认关闭连接",
+        "true",
+        "sim live kernel",
+        "plain asked",
+    ),
+    "HTTP-02": Entry("web_keepalive", "HTTP/1.1 stays", "HTTP/1.1 默认保持连接", "true", "sim live kernel", ""),
+    "HTTP-03": Entry(
+        "web_keepalive",
+        "Connection: close from either side ends it",
+        "任一方写 close 即结束",
+        "true",
+        "sim live kernel",
+        "client server both neither",
+    ),
+    "HTTP-04": Entry(
+        "web_keepalive",
+        "What a short connection costs in packets",
+        "短连接的报文开销",
+        "true",
+        "sim live kernel",
+        "short kept",
+    ),
+    "HTTP-05": Entry(
+        "web_keepalive",
+        "Who closes: the RFC leans to the server",
+        "由谁关闭：RFC 倾向服务端",
+        "simplification",
+        "sim live kernel",
+        "told client server",
+    ),
+    "HTTP-06": Entry(
+        "web_keepalive",
+        "Whoever disables it, the server closes",
+        "无论谁禁用，都由服务端关闭",
+        "true",
+        "sim live kernel",
+        "client old server",
+    ),
+    "HTTP-07": Entry(
+        "web_keepalive", "The answer and the FIN go together", "应答与 FIN 相随", "true", "sim live kernel", ""
+    ),
+    "HTTP-08": Entry("web_keepalive", "One call or three", "一次调用还是三次", "simplification", "sim", "closes waits"),
+    "HTTP-09": Entry(
+        "web_limits",
+        "The idle timeout is the server's timer",
+        "空闲超时是服务端的定时器",
+        "true",
+        "sim live kernel",
+        "",
+    ),
+    "HTTP-10": Entry(
+        "web_limits",
+        "keepalive_requests: a counter closes",
+        "keepalive_requests：计数到限关闭",
+        "true-on-older-Linux",
+        "sim live kernel",
+        "",
+    ),
+    "HTTP-11": Entry(
+        "web_limits", "Requests a second, divided by the limit, times sixty", "QPS ÷ 上限 × 60", "true", "sim", "1 3"
+    ),
+    "HTTP-12": Entry(
+        "web_limits",
+        "Diagnosis: who sent the first FIN, after how long",
+        "诊断：谁先发 FIN、空闲多久",
+        "true",
+        "sim",
+        "close timeout network client",
+    ),
+    "HTTP-13": Entry(
+        "web_limits", "Many requests on one connection", "一条连接承载多个请求", "true", "sim live kernel", "kept short"
+    ),
+    "HTTP-14": Entry(
+        "web_limits", "Lost data looks like an idle client", "数据丢失看似客户端空闲", "true", "sim live kernel", ""
+    ),
+    "OPS-01": Entry(
+        "operations", "netstat and ss: two spellings of the states", "netstat 与 ss：状态的两种写法", "true", "sim", ""
+    ),
+    "OPS-02": Entry(
+        "operations",
+        "Half-open connections in netstat",
+        "用 netstat 查看半连接",
+        "simplification",
+        "sim",
+        "queue flood",
+    ),
+    "OPS-03": Entry("operations", "The limit of descriptors that counts", "真正起作用的描述符上限", "true", "sim", ""),
+    "OPS-04": Entry(
+        "operations", "Parameters are one network namespace's", "参数属于网络命名空间", "true", "sim live kernel", ""
+    ),
+    "OPS-05": Entry(
+        "operations",
+        "A recommended sysctl.conf, line by line",
+        "一份推荐的 sysctl.conf 逐行检验",
+        "simplification",
+        "sim",
+        "today 5.15 keepalive",
+    ),
+    "OPS-06": Entry(
+        "operations",
+        "tcp_fin_timeout is FIN-WAIT-2's, not TIME-WAIT's",
+        "tcp_fin_timeout 管 FIN-WAIT-2 而非 TIME-WAIT",
+        "true",
+        "sim",
+        "fin-wait-2 time-wait",
+    ),
+    "OPS-07": Entry(
+        "operations",
+        "tcp_keepalive_time is a silence, not a frequency",
+        "tcp_keepalive_time 是静默时间而非频率",
+        "simplification",
+        "sim",
+        "answered silent",
+    ),
+    "OPS-08": Entry(
+        "operations",
+        "The articles' defaults and today's",
+        "文章中的默认值与今天的默认值",
+        "sources disagree",
+        "sim live kernel",
+        "",
+    ),
+    "OPS-09": Entry(
+        "operations",
+        "tcp_syn_retries ends at 127",
+        "tcp_syn_retries 最大 127",
+        "wrong",
+        "sim live kernel",
+        "127 128 255",
+    ),
 }
