@@ -189,8 +189,8 @@ def one_namespace(bench: Bench) -> Verdict:
     source="S3; ip-sysctl.rst",
     why=T(
         "tcp_tw_recycle is gone since 4.12 and an error now. Two retries mean 7 s until connect() gives up: the count"
-        " is turned into a time, which kernels since 6.5 spend on five SYNs and older ones on two. A dead peer is noticed"
-        " after 1200 + 5 x 75 s.",
+        " is turned into a time, which kernels since 6.5 spend on five SYNs and older ones on two. A dead peer is"
+        " noticed after 1200 + 5 x 75 s.",
         "tcp_tw_recycle 自 4.12 起移除，现在报错。重试两次即 connect() 7 秒放弃：次数被折算成时间，"
         "6.5 起的内核在其间重发五次，旧内核重发两次。死对端在 1200+5×75 秒后被发现。",
     ),
