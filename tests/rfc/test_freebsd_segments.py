@@ -380,3 +380,53 @@ def test_data_timeouts_double_without_their_slop(rtt: float, times: list[float])
     peer.app.send(fd, b"x" * 10)
     seen = peer.run(3)
     assert [round(one.at, 3) for one in seen[: len(times) + 1]] == [0.0, *times]
+
+
+ALL = {"mss": 1460, "wscale": 3, "sack_ok": True}
+
+
+def test_noopt_agrees_to_nothing() -> None:
+    peer = bsd()
+    peer.connect(80, (SOL_TCP, TCP_NOOPT, 1))
+    peer.take()
+    (ack,) = peer.inject("SA", seq=0, ack=1, **ALL)
+    assert (ack, ack.options, ack.window) == ("A 1:1 ack 1", "", 65535)
+    assert peer.inject("A", seq=11, ack=1, data=5) == ["A 1:1 ack 1"]
+
+
+def test_a_listener_with_noopt_offers_nothing() -> None:
+    peer = bsd()
+    peer.listen(80, 5, (SOL_TCP, TCP_NOOPT, 1))
+    (answer,) = peer.inject("S", **ALL)
+    assert (answer.options, answer.window) == ("", 65535)
+    assert peer.inject("A", seq=1, ack=1) == []
+    assert peer.inject("A", seq=11, ack=1, data=5) == ["A 1:1 ack 1"]
+
+
+def test_dropped_options_are_not_agreed_on() -> None:
+    peer = bsd(rexmit_drop_options=1)
+    peer.connect()
+    peer.take()
+    assert peer.run(8)[-1].options == "mss 1460"
+    (ack,) = peer.inject("SA", seq=0, ack=1, **ALL)
+    assert ack.window == 65535
+
+
+def test_keepinit_resets_a_simultaneous_open() -> None:
+    peer = bsd(keepinit=3000)
+    fd = syn_sent(peer)
+    peer.inject("S", seq=0, **ACTIVE)
+    assert peer.run(3.1)[-1] == "RA 1:1 ack 1"
+    assert peer.error(fd) == "ETIMEDOUT"
+
+
+def test_a_fin_before_the_handshake_is_complete_has_to_come_again() -> None:
+    peer = bsd()
+    syn_sent(peer)
+    peer.inject("S", seq=0, **ACTIVE)
+    peer.inject("F", seq=1)
+    assert peer.inject("A", seq=1, ack=1) == []
+    assert peer.inject("A", seq=1, ack=1, data=5) == ["A 1:1 ack 6"]
+    assert peer.state() == "ESTAB"
+    assert peer.inject("FA", seq=6, ack=1) == ["A 1:1 ack 7"]
+    assert peer.state() == "CLOSE-WAIT"

@@ -132,6 +132,7 @@ class TcpSocket(ConnectionOwner):
         listener.syn_retries = self.options.syn_retries
         listener.fast_open_limit = self.options.fast_open_limit
         listener.tos, listener.ttl = self.options.tos, self.options.ttl
+        listener.options.no_options = self.options.no_options
         listener.fast_open_keys = self.options.fast_open_keys
         self.listener = listener
         layer.listeners.setdefault(int(listener.port), []).append(listener)
@@ -493,6 +494,7 @@ class TcpSocket(ConnectionOwner):
             self.listener.defer_accept = self.options.defer_accept
             self.listener.fast_open_limit = self.options.fast_open_limit
             self.listener.tos, self.listener.ttl = self.options.tos, self.options.ttl
+            self.listener.options.no_options = self.options.no_options
             self.listener.fast_open_keys = self.options.fast_open_keys
             self.listener.options.user_mss = self.options.user_mss
         t = self.tcb

@@ -160,6 +160,8 @@ class ListenOptions:
         self.rcvbuf: i64 = 0
         self.user_mss: i64 = 0
         self.advmss: i64 = 1460
+        self.no_options = False
+        """FreeBSD's TCP_NOOPT: no options at all."""
         self.isn: i64 = NO_ISN
         """Given ISN, as when a TIME-WAIT record is taken over; -1: generate."""
 
@@ -179,6 +181,10 @@ def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, n
         req.snd_wscale = i16(min(seg.wscale, MAX_WSCALE))
     if req.ts_ok:
         req.timestamps = seg.tsval << 32 | timestamp_offset(net, req.laddr, req.raddr)
+    if options.no_options:
+        req.ts_ok = req.sack_ok = False
+        req.snd_wscale = -1
+        req.advmss = 0
     choose_window(net, req, options)
     req.cookie = cookie
     if cookie:

@@ -53,6 +53,8 @@ def keepalive_timer(t: Tcb, now: i64) -> None:
     """Probe an idle peer, or end an orphan's FIN-WAIT-2; under FreeBSD's rules also a handshake that takes too long."""
     if t.bsd and (t.state is SYN_SENT or t.state is SYN_RCVD):
         t.fired("keepinit", now)
+        if t.state is SYN_RCVD:
+            send_reset(t, Why.RST_TIMEOUT, now)
         time_out(t, Cause.TIMED_OUT, now)
         return
     if t.bsd and t.state is FIN_WAIT_2 and t.orphan:

@@ -11,6 +11,7 @@ from timewait.base.seq import seq_diff, seq_gt, seq_leq, seq_lt
 from timewait.tcp.ack import ACK_TOO_OLD, ACK_UNSENT, ack_drop_reason, process_ack
 from timewait.tcp.bsd.parameters import BsdParameters
 from timewait.tcp.bsd.sack import duplicate_dropped, keep_first, received
+from timewait.tcp.bsd.syn import offers_options
 from timewait.tcp.bsd.window import acceptable_window, whole_segments
 from timewait.tcp.delack import ack_now
 from timewait.tcp.established import establish, ready_to_transfer, take_options
@@ -104,6 +105,11 @@ def _syn_sent(t: Tcb, seg: Segment, now: i64) -> None:
 def _take_syn(t: Tcb, seg: Segment, now: i64) -> None:
     """The peer's SYN: its number, window and options; the buffers become whole segments."""
     take_options(t, seg, now)
+    if not offers_options(t):
+        # What our last SYN did not offer is not agreed on, whatever the answer says.
+        t.ts_ok = t.sack_ok = t.wscale_ok = False
+        t.snd_wscale = 0
+        t.rcv_wscale = 0
     t.irs = seg.seq
     t.rcv_nxt = (seg.seq + 1) & 0xFFFFFFFF
     t.rcv_wup = t.rcv_nxt
@@ -373,6 +379,11 @@ def _text(t: Tcb, seg: Segment, rest: Arrived, now: i64) -> bool:
     if t.rcv_fin or state is CLOSED or state is TIME_WAIT:
         t.dropped(seg, Drop.AFTER_FIN, now)
         return False
+    if state is SYN_RCVD:
+        # What the reassembly queue returns of a FIN is lost before the handshake is complete (tcp_reass).
+        rest.fin = False
+        if not rest.length:
+            return False
     before = t.rcv_nxt
     start = rest.seq
     fin = rest.fin

@@ -42,15 +42,20 @@ def finish_syn(t: Tcb, seg: Segment) -> None:
     bsd = t.net.sysctl.bsd
     assert bsd is not None
     answering = bool(seg.flags & ACK)
-    if t.no_options:
+    if not answering and bsd.ecn_enable == 1 and t.retransmits <= bsd.ecn_maxretries:
+        seg.flags |= ECE | CWR
+    if t.no_options or (not answering and not offers_options(t)):
         strip(seg)
-        seg.mss = 0
-    elif not answering:
-        if bsd.ecn_enable == 1 and t.retransmits <= bsd.ecn_maxretries:
-            seg.flags |= ECE | CWR
-        if bsd.rexmit_drop_options and t.retransmits >= DROP_OPTIONS_AT:
-            strip(seg)
+        if t.no_options:
+            seg.mss = 0
     seg.raw_options = lay_out(seg)
+
+
+def offers_options(t: Tcb) -> bool:
+    """Whether a SYN sent now carries more than its MSS: not with TCP_NOOPT, nor late with rexmit_drop_options."""
+    bsd = t.net.sysctl.bsd
+    assert bsd is not None
+    return not t.no_options and not (bsd.rexmit_drop_options and t.retransmits >= DROP_OPTIONS_AT)
 
 
 def strip(seg: Segment) -> None:
