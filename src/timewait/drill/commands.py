@@ -58,6 +58,8 @@ class Shell:
         self.variables: dict[str, str] = {"PPID": str(os.getpid()), "PACKETDRILL_PID": str(os.getpid())}
         self.history: dict[str, int] = {}
         """nstat's: the counters when they were last shown."""
+        self.complaints: list[str] = []
+        """What commands that failed said; told as warnings."""
         self.slept = 0
         """ns that the runner still has to let pass (sleep)."""
         self._depth = 0
@@ -66,7 +68,8 @@ class Shell:
         """Interpret a command; its output. CommandFailed for an exit status other than 0."""
         status, output = self.interpret(text)
         if status:
-            raise CommandFailed(f"exit status {status} of `{' '.join(text.split())}`{_tail(output)}")
+            said = self.complaints[-1] if self.complaints else output
+            raise CommandFailed(f"exit status {status} of `{' '.join(text.split())}`{_tail(said)}")
         return output
 
     def interpret(self, text: str) -> tuple[int, str]:
@@ -178,8 +181,12 @@ class Shell:
         if tool is not None:
             try:
                 return tool(self, arguments, given)
+            except CommandFailed:
+                raise
             except UsageError as error:
-                raise CommandFailed(f"{name}: {error}") from None
+                # As in a shell: the command has failed, and what stands behind it goes on.
+                self.complaints.append(f"{name}: {error}")
+                return 1, ""
         if os.path.basename(name) in _HARMLESS:
             return 0, ""
         if os.path.basename(name) == "set_sysctls.py":

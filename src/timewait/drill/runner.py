@@ -132,6 +132,7 @@ class Runner:
             self._fail("failed", self._here, Mismatch(self._here, f"{type(fault).__name__} at {where}: {fault}"))
         finally:
             self._cleanup()
+        result.warnings += self.shell.complaints
         result.virtual = (self.machine.now() - self.ctx.start) / SEC
         return result
 

@@ -4,6 +4,7 @@ A call that waits is a generator: it is resumed after every event until it is th
 so a blocked program sees exactly the instant at which what it waits for happens.
 """
 
+import copy
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final
@@ -15,13 +16,15 @@ from timewait.drill.sim_calls import SimCalls
 from timewait.host.host import Host
 from timewait.record.record import Record
 from timewait.tcp.cc import congestion_control
-from timewait.tcp.sysctl import UNUSED
+from timewait.tcp.sysctl import SPECS, UNUSED
 from timewait.wire.address import pack, parse_prefix
 from timewait.wire.packet import Packet
 from timewait.world.clock import HostTimer, VirtualClock
 
 START: Final = 100 * SEC
 """The clock's first instant: a machine that runs a script has been up for a while."""
+ELSEWHERE: Final = ("net.core.", "net.ipv6.", "net.ipv4.conf.", "net.ipv4.route.", "kernel.", "fs.", "vm.")
+"""Linux's settings that are not TCP's: they can be set, and change nothing here."""
 MAX_EVENTS: Final = 500_000
 """Events between two events of a script; the longest useful wait is some thousand."""
 
@@ -157,7 +160,8 @@ class SimMachine:
     # Settings
 
     def set_sysctl(self, name: str, value: str) -> None:
-        if name in UNUSED or (name == CONGESTION and not _known_algorithm(value)):
+        elsewhere = name.startswith(ELSEWHERE) and name not in SPECS
+        if name in UNUSED or elsewhere or (name == CONGESTION and not _known_algorithm(value)):
             self.ignored[name] = value
             return
         self.host.sysctl[name] = value
@@ -176,13 +180,32 @@ class SimMachine:
         self.iface.mtu = mtu
 
     def set_route(self, metrics: Mapping[str, str]) -> None:
-        raise UsageError("route metrics: " + ", ".join(metrics) + " are not known here")
+        """The only route's metrics are those of the host."""
+        for name, value in metrics.items():
+            if name == "mtu":
+                self.set_mtu(int(value))
+            elif name == "rto_min":
+                self.host.sysctl["net.ipv4.tcp_rto_min_us"] = _microseconds(value)
+            elif name == "initcwnd":
+                profile = copy.copy(self.host.net.profile)
+                profile.init_cwnd = int(value)
+                self.host.net.profile = profile
+            elif name != "congctl":
+                raise UsageError(f"the route metric {name} is not known here")
 
     def forget_metrics(self) -> None:
         self.host.net.fast_open_cookies.known.clear()
 
     def close(self) -> None:
         self.waiting.clear()
+
+
+def _microseconds(text: str) -> int:
+    """'300ms', '0.3s' or a bare number of milliseconds, as ip-route takes times."""
+    for unit, factor in (("us", 1), ("ms", 1000), ("s", 1_000_000)):
+        if text.endswith(unit):
+            return int(float(text.removesuffix(unit)) * factor)
+    return int(float(text) * 1000)
 
 
 def _known_algorithm(name: str) -> bool:

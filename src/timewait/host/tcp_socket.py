@@ -216,7 +216,7 @@ class TcpSocket(ConnectionOwner):
         """connect() while an earlier one is under way, or to learn its result."""
         t = self.tcb
         if self.deferred is not None:
-            raise os_error(errno.EALREADY)
+            raise os_error(errno.EISCONN)  # To the caller the connection exists (__inet_stream_connect).
         if t is not None and (t.state is SYN_SENT or t.state is SYN_RCVD):
             raise os_error(errno.EALREADY)
         self.connecting = False
@@ -293,7 +293,7 @@ class TcpSocket(ConnectionOwner):
         """Up to `size` octets, b'' at the end. ENOTCONN when there never was a connection."""
         t = self.tcb
         if t is None:
-            raise os_error(errno.ENOTCONN)
+            raise os_error(errno.ENOTCONN if self.deferred is None else errno.EAGAIN)
         if flags & MSG_OOB:
             return receive_urgent(t, bool(flags & MSG_PEEK))
         now = self.layer.machine.now()
@@ -320,9 +320,11 @@ class TcpSocket(ConnectionOwner):
         if flags & MSG_FASTOPEN and not self.connected:
             if not self.layer.net.sysctl.tcp_fastopen & CLIENT:
                 raise os_error(errno.EOPNOTSUPP)
-            if self.connecting:
+            if not self.connecting:
+                return self._send_fast(data, addr, port)
+            t = self.tcb
+            if t is not None and (t.state is SYN_SENT or t.state is SYN_RCVD):
                 raise os_error(errno.EALREADY)
-            return self._send_fast(data, addr, port)
         return self.send(data, flags)
 
     def _send_opening(self, data: Buffer, addr: bytes, port: int) -> int:

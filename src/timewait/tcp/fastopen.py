@@ -154,12 +154,19 @@ def syn_ack_arrived(t: Tcb, seg: Segment, now: i64) -> None:
     counters = t.net.counters
     if seg.fast_open and 4 <= len(seg.fast_open) <= 16:
         t.net.fast_open_cookies.remember(t.raddr, seg.fast_open, seg.mss)
-    if not t.syn_data:
-        return
-    head = t.rtx.first()
+    head = t.rtx.first() if t.syn_data else None
     if head is None:
-        t.syn_data_acked = True
-        counters.TcpExtTCPFastOpenActive += 1
+        if t.syn_data:
+            t.syn_data_acked = True
+            counters.TcpExtTCPFastOpenActive += 1
+            if t.delivered > 1:
+                # SYN and data are one packet, though each is counted where it is acknowledged.
+                t.delivered -= 1
+        if seg.length:
+            # Data on the SYN-ACK itself (tcp_fastopen_add_skb).
+            enqueue(t, seg.payload, seg.length)
+            t.rcv_nxt = (t.rcv_nxt + seg.length) & 0xFFFFFFFF
+            t.wake |= WAKE_IN
         return
     counters.TcpExtTCPFastOpenActiveFail += 1
     mark_lost(t, head)

@@ -52,6 +52,7 @@ class Sysctl:
     tcp_max_tw_buckets: i64 = 131072
     tcp_min_rtt_wlen: i64 = 300
     tcp_min_snd_mss: i64 = 48
+    tcp_min_tso_segs: i64 = 2
     tcp_moderate_rcvbuf: i64 = 1
     tcp_notsent_lowat: i64 = 4294967295
     tcp_orphan_retries: i64 = 0
@@ -227,6 +228,7 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "tcp_max_tw_buckets", "TIME-WAIT records of the host", "records"),
         Spec(v4 + "tcp_min_rtt_wlen", "window of the minimum-RTT filter", "s", 0, 86400),
         Spec(v4 + "tcp_min_snd_mss", "smallest segment size we send", "bytes", 48, 65535),
+        Spec(v4 + "tcp_min_tso_segs", "least segments of a packet handed down together", "segments", 1, 65535),
         Spec(v4 + "tcp_moderate_rcvbuf", "grow the receive buffer with the connection", "", 0, 255),
         Spec(v4 + "tcp_notsent_lowat", "unsent bytes below which a socket is writable", "bytes", 0, 4294967295),
         Spec(v4 + "tcp_orphan_retries", "retransmissions of an orphan; 0 means 8", "retries", 0, 255),
@@ -288,7 +290,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_l3mdev_accept": "0",
     "net.ipv4.tcp_limit_output_bytes": "4194304",
     "net.ipv4.tcp_migrate_req": "0",
-    "net.ipv4.tcp_min_tso_segs": "2",
     "net.ipv4.tcp_mtu_probe_floor": "48",
     "net.ipv4.tcp_mtu_probing": "0",
     "net.ipv4.tcp_no_metrics_save": "0",

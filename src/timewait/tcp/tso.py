@@ -9,8 +9,6 @@ from timewait.base.instant import MSEC
 from timewait.base.ints import i64
 from timewait.tcp.tcb import CA_RECOVERY, Tcb
 
-MIN_SEGMENTS = 2
-"""tcp_min_tso_segs."""
 LARGEST = 65536
 """sk_gso_max_size."""
 RTT_SHIFT = 9
@@ -37,7 +35,8 @@ def segments_per_packet(t: Tcb, mss: i64) -> i64:
         if octets > LARGEST:
             octets = LARGEST
     count = octets // mss
-    return count if count > MIN_SEGMENTS else MIN_SEGMENTS
+    least = t.net.sysctl.tcp_min_tso_segs
+    return count if count > least else least
 
 
 def ends_packet(t: Tcb, mss: i64, room: i64, window: i64) -> bool:
