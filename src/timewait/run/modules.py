@@ -7,6 +7,9 @@ process, with the first Net; modules loaded later are looked through when a run 
 
 import _socket
 import asyncio.events
+import multiprocessing
+import multiprocessing.context
+import multiprocessing.process
 import os
 import random
 import select
@@ -16,6 +19,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import ModuleType
@@ -57,6 +61,10 @@ def _replace(module: ModuleType) -> None:
         found = _stand_ins.get(id(value))
         if found is not None and found[0] is value:
             names[name] = found[1]
+        elif type(value) in threads.LOCKS and module is not threading:
+            lock = threads.replace_lock(value)
+            if lock is not None:
+                names[name] = lock
 
 
 def stand_in(original: Any, inside: Dispatch) -> None:
@@ -189,8 +197,13 @@ def _collect() -> None:
     stand_in(signal.set_wakeup_fd, lambda program, fd, **options: -1)
     for original, inside in threads.stand_ins():
         stand_in(original, inside)
-    stand_in(os.fork, _refused("os.fork()", CHILD))
-    stand_in(os.system, _refused("os.system()", CHILD))
+    for name in ("fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve", "execvp"):
+        stand_in(getattr(os, name), _refused(f"os.{name}()", CHILD))
+    for name in _MULTIPROCESSING:
+        stand_in(getattr(multiprocessing, name), _refused(f"multiprocessing.{name}()", CHILD))
+
+
+_MULTIPROCESSING: Final = ("Pipe", "Queue", "SimpleQueue", "JoinableQueue", "Pool", "Manager", "Lock", "Semaphore")
 
 
 def _patch_classes() -> None:
@@ -207,8 +220,13 @@ def _patch_classes() -> None:
     policy.new_event_loop = new_event_loop(policy.new_event_loop)
     popen: Any = subprocess.Popen
     popen.__init__ = _guarded(popen.__init__, "subprocess", CHILD)
-    context: Any = ssl.SSLContext
-    context.wrap_socket = tls.wrap_socket(context.wrap_socket)
+    tls_context: Any = ssl.SSLContext
+    tls_context.wrap_socket = tls.wrap_socket(tls_context.wrap_socket)
+    process: Any = multiprocessing.process.BaseProcess
+    process.start = _guarded(process.start, "multiprocessing", CHILD)
+    context: Any = multiprocessing.context.BaseContext
+    for name in _MULTIPROCESSING:
+        setattr(context, name, _guarded(getattr(context, name), f"multiprocessing.{name}()", CHILD))
     seeded: Any = random.Random
     seeded.seed = _seed(seeded.seed)
 

@@ -191,6 +191,9 @@ class Program:
     def _join_threads(self) -> None:
         """As Python does at exit: wait for the threads that are no daemons."""
         self._last_waits = current.strand
+        from timewait.run import threads  # Which itself needs programs.
+
+        threads.dismiss_pools(self)
         while any(each.foreground for each in self.strands):
             self.host.net.baton.wait("its threads to end")
 

@@ -7,6 +7,7 @@ exchanges what Python keeps per OS thread (`threading.local`).
 
 import _thread
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Final, Self
@@ -14,55 +15,94 @@ from typing import Any, Final, Self
 from timewait.base.instant import NEVER
 from timewait.run import current
 from timewait.run.baton import Strand
+from timewait.run.errors import MisuseError
 from timewait.run.program import Program
+from timewait.run.where import line_of
 
 _IDENTS: Final = 1 << 40
 """Numbers of threads begin here; the main one's is the real one's."""
 
 
 class Lock:
-    """threading.Lock: whoever cannot have it waits with the baton handed over, first come, first served."""
+    """threading.Lock: whoever cannot have it waits with the baton handed over, first come, first served.
+
+    Outside of the simulation it is a real lock. What a program held when it was killed is
+    free again: on real hosts its locks would have been nobody else's.
+    """
 
     def __init__(self) -> None:
+        self._real = _real_lock()
+        """Held from outside; the simulation only looks at it."""
         self._held = False
+        self._owner: Strand | None = None
+        """Who took it."""
         self._waiting: list[Strand] = []
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """As threading.Lock.acquire; outside of the simulation nobody is left to wait for, and it succeeds."""
+        """As threading.Lock.acquire."""
         if not blocking and timeout != -1:
             raise ValueError("can't specify a timeout for a non-blocking call")
         if timeout < 0 and timeout != -1:
             raise ValueError("timeout value must be a non-negative number")
         strand = current.strand
-        if not self._held or strand is None:
-            self._held = True
+        if strand is None:
+            return self._acquire_outside(blocking, timeout)
+        if not self.locked():
+            self._held, self._owner = True, strand
             return True
-        if not blocking:
+        if not blocking or strand.program.done:
             return False
         until = NEVER if timeout == -1 else strand.baton.now() + round(timeout * 1e9)
+        if self._owner is not None and self._owner.program is not strand.program:
+            self._owner.program.when_done(strand.wake)
         self._waiting.append(strand)
         try:
-            while self._held:
-                if not strand.baton.wait("a lock", until):
+            while self.locked():
+                if not strand.baton.wait("a lock", until) and self.locked():
                     return False
         finally:
             self._waiting.remove(strand)
-        self._held = True
+        self._held, self._owner = True, strand
         return True
+
+    def _acquire_outside(self, blocking: bool, timeout: float) -> bool:
+        # A strand cannot run while the world outside waits for it, so what is held inside is not waited for.
+        if self._in_use():
+            if blocking and timeout == -1:
+                raise MisuseError(
+                    f"{line_of(sys._getframe(2))}: this lock is held by {_holder(self._owner)}, which cannot run "
+                    "while the code around the simulation waits; let a program take it: host.run(function)"
+                )
+            return False
+        return self._real.acquire(blocking, timeout)
 
     def release(self) -> None:
         """As threading.Lock.release. RuntimeError if nobody holds it."""
         if not self._held:
-            if current.strand is None or current.strand.program.done:
+            if self._real.locked():
+                self._real.release()
+                self._wake()
+                return
+            if current.strand is not None and current.strand.program.done:
                 return  # Unwinding: the lock was not had when its owner was stopped.
             raise RuntimeError("release unlocked lock")
-        self._held = False
+        strand = current.strand
+        if strand is not None and strand.program.done and self._owner is not strand:
+            return  # Unwinding: somebody else has it now.
+        self._held, self._owner = False, None
+        self._wake()
+
+    def _wake(self) -> None:
         if self._waiting:
             self._waiting[0].wake()
 
+    def _in_use(self) -> bool:
+        """Whether a strand holds it whose program lives."""
+        return self._held and (self._owner is None or not self._owner.program.done)
+
     def locked(self) -> bool:
         """Whether somebody holds it."""
-        return self._held
+        return self._in_use() or self._real.locked()
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -74,6 +114,115 @@ class Lock:
         self.__init__()  # type: ignore[misc]
 
     acquire_lock, release_lock, locked_lock = acquire, release, locked
+
+
+class RLock:
+    """threading.RLock over the same waiting: a strand may take it several times."""
+
+    def __init__(self) -> None:
+        self._block = Lock()
+        self._holder: tuple[int, Strand | None] | None = None
+        self._count = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """As threading.RLock.acquire."""
+        if self._is_owned():
+            self._count += 1
+            return True
+        if not self._block.acquire(blocking, timeout):
+            return False
+        self._holder, self._count = _me(), 1
+        return True
+
+    def release(self) -> None:
+        """As threading.RLock.release. RuntimeError if somebody else holds it."""
+        if not self._is_owned():
+            if current.strand is not None and current.strand.program.done:
+                return
+            raise RuntimeError("cannot release un-acquired lock")
+        self._count -= 1
+        if not self._count:
+            self._holder = None
+            self._block.release()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    # What Condition needs.
+
+    def _is_owned(self) -> bool:
+        return self._holder == _me()
+
+    def _release_save(self) -> tuple[int, Any]:
+        state = self._count, self._holder
+        self._count, self._holder = 0, None
+        self._block.release()
+        return state
+
+    def _acquire_restore(self, state: tuple[int, Any]) -> None:
+        self._block.acquire()
+        self._count, self._holder = state
+
+    def _recursion_count(self) -> int:
+        return self._count if self._is_owned() else 0
+
+    def _at_fork_reinit(self) -> None:
+        self.__init__()  # type: ignore[misc]
+
+
+def _me() -> tuple[int, Strand | None]:
+    strand = current.strand
+    return (_real_ident() if strand is None else 0), strand
+
+
+def _holder(owner: Strand | None) -> str:
+    return "the simulation" if owner is None else f"{owner.name} of {owner.program.label}"
+
+
+_real_ident: Final = _thread.get_ident
+_real_lock: Final = _thread.allocate_lock
+_LOCK: Final = type(_thread.allocate_lock())
+_RLOCK: Final = type(threading.RLock())
+LOCKS: Final = (_LOCK, _RLOCK)
+
+
+def replace_lock(value: Any) -> Any:
+    """What stands for a lock that a module made when it was loaded: it may be held while a strand waits."""
+    found = _replaced.get(id(value))
+    if found is not None:
+        return found[1]
+    made: Any = None
+    if type(value) is _LOCK and not value.locked():
+        made = Lock()
+    elif type(value) is _RLOCK and value.acquire(blocking=False):
+        # Held by this very thread, it cannot be told from a free one but by its count, which repr() shows.
+        value.release()
+        made = RLock() if "unlocked" in repr(value) else None
+    if made is not None:
+        _replaced[id(value)] = value, made
+    return made
+
+
+_replaced: Final[dict[int, tuple[Any, Any]]] = {}
+"""id of a lock -> (the lock, what stands for it): modules may have imported it from each other."""
+
+
+def dismiss_pools(program: Program) -> None:
+    """As concurrent.futures does at exit: workers of pools that nobody shut down end when their work is done."""
+    pools = sys.modules.get("concurrent.futures.thread")
+    if pools is None:
+        return
+    queues: dict[threading.Thread, Any] = pools._threads_queues
+    idents = {strand.ident for strand in program.strands}
+    for thread, work in list(queues.items()):
+        if thread.ident in idents:
+            executor = getattr(thread, "_args", (lambda: None,))[0]()
+            if executor is not None:
+                executor._shutdown = True
+            work.put(None)
 
 
 class Handle:
@@ -162,9 +311,6 @@ def get_ident(program: Program) -> int:
     return strand.ident or _real_ident()
 
 
-_real_ident: Final = _thread.get_ident
-
-
 class SimpleQueue(queue._PySimpleQueue):  # type: ignore[name-defined,misc]
     """queue.SimpleQueue in Python, whose waiting is the simulation's."""
 
@@ -179,9 +325,11 @@ def stand_ins() -> list[tuple[Any, Callable[..., Any]]]:
         (_thread.start_new_thread, start_new_thread),
         (_thread.allocate_lock, lambda program: Lock()),
         (_thread.get_ident, get_ident),
-        (threading.RLock, lambda program, *args: threading._PyRLock()),  # type: ignore[attr-defined]
+        (threading.RLock, lambda program, *args: RLock()),
         (queue.SimpleQueue, lambda program: SimpleQueue()),
     ]
+    if isinstance(vars(_thread).get("lock"), type):
+        found.append((vars(_thread)["lock"], lambda program: Lock()))  # threading.Lock since Python 3.13.
     if hasattr(_thread, "_set_sentinel"):
         found.append((_thread._set_sentinel, set_sentinel))
     if hasattr(_thread, "start_joinable_thread"):
