@@ -430,3 +430,21 @@ def test_a_fin_before_the_handshake_is_complete_has_to_come_again() -> None:
     assert peer.state() == "ESTAB"
     assert peer.inject("FA", seq=6, ack=1) == ["A 1:1 ack 7"]
     assert peer.state() == "CLOSE-WAIT"
+
+
+def test_a_fin_before_octets_that_are_held_is_dropped() -> None:
+    peer = bsd()
+    connected(peer)
+    peer.inject("A", seq=101, ack=1, data=100)
+    assert peer.inject("FA", seq=51, ack=1, data=100) == ["A 1:1 ack 1 sack 101-201"]
+    assert peer.inject("A", seq=1, ack=1, data=100) == ["A 1:1 ack 201"]
+    assert peer.state() == "ESTAB"
+
+
+def test_octets_behind_a_fin_that_is_held_are_dropped() -> None:
+    peer = bsd()
+    fd = connected(peer)
+    peer.inject("FA", seq=101, ack=1, data=100)
+    assert peer.inject("A", seq=201, ack=1, data=100) == ["A 1:1 ack 1 sack 101-201"]
+    assert peer.inject("A", seq=1, ack=1, data=100) == ["A 1:1 ack 202"]
+    assert (peer.state(), len(peer.app.recv(fd, 999))) == ("CLOSE-WAIT", 200)

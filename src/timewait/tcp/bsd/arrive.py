@@ -398,6 +398,10 @@ def _text(t: Tcb, seg: Segment, rest: Arrived, now: i64) -> bool:
         delayed = not rest.acknow and not fin
         if fin:
             t.rcv_nxt = (t.rcv_nxt + 1) & 0xFFFFFFFF
+    elif _contradicts_fin(t, rest):
+        t.dropped(seg, Drop.AFTER_FIN, now)
+        ack_now(t, Why.DUP_ACK)
+        return True
     else:
         _hold(t, seg, rest)
         fin = state is not SYN_RCVD and _present(t)
@@ -410,6 +414,16 @@ def _text(t: Tcb, seg: Segment, rest: Arrived, now: i64) -> bool:
     else:
         ack_now(t, Why.DUP_ACK if t.rcv_nxt == before else Why.ACK)
     return True
+
+
+def _contradicts_fin(t: Tcb, rest: Arrived) -> bool:
+    """A FIN before octets that are held, or octets behind a FIN that is: somebody plays games (tcp_reass)."""
+    end = stream_offset(t, rest.seq) + rest.length
+    if t.ofo_fin >= 0:
+        return end > t.ofo_fin
+    if not rest.fin or not t.ofo_seqs or t.ofo_data is None:
+        return False
+    return end < t.ofo_seqs[-1] + len(t.ofo_data[-1])
 
 
 def _report(t: Tcb, start: i64, length: i64, before: i64) -> None:
