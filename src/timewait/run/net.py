@@ -29,6 +29,7 @@ from timewait.run.errors import DeadlockError, OverdueError
 from timewait.run.modules import install
 from timewait.run.names import numeric
 from timewait.run.program import Program
+from timewait.run.verbs import ProgramLike, Verbs
 from timewait.wire.address import network, pack, show
 from timewait.world.link import Link
 from timewait.world.network import World
@@ -124,7 +125,7 @@ class NetHost:
                 self.run(program.function, *program.args, name=program.name, daemon=program.daemon, restart=True)
 
 
-class Net:
+class Net(Verbs):
     """A simulated network and the programs in it. Equal seeds and equal programs give equal runs."""
 
     BLACK_HOLE: Final = SINK
@@ -133,7 +134,7 @@ class Net:
     def __init__(self, seed: int = 0, *, record: bool = True, interleave: bool = True, clock: str = "virtual") -> None:
         install()
         self.seed = seed
-        self.world = World(seed, clock, record)
+        super().__init__(World(seed, clock, record))
         self.interleave = interleave
         """Draw the order of task steps that are ready together from the seed; else as asyncio has it."""
         streams: Streams = self.world.streams.child("programs")
@@ -196,6 +197,29 @@ class Net:
                     if host.host.routes.find(pack(SINK)) is None:
                         host.host.routes.add_route(prefix, 24, Route(Reach.UNICAST, iface))
                     break
+
+    # What faults do here
+
+    def programs_of(self, host: str) -> list[ProgramLike]:
+        """The programs alive on a host, in order of their start."""
+        return [program for program in self.hosts[host].programs if program.alive]
+
+    def lose_power(self, host: str) -> None:
+        """See `NetHost.power_off`."""
+        self.hosts[host].power_off()
+
+    def boot(self, host: str) -> None:
+        """See `NetHost.power_on`."""
+        self.hosts[host].power_on()
+
+    def skew(self, host: str, by: int) -> None:
+        """Move a host's wall clock by ns."""
+        self.hosts[host].skew_ns += by
+
+    def settle(self, duration: float | str) -> None:
+        """Let time pass for what is still under way, until nothing is or so much has passed. Failures stay unasked."""
+        self._prepare()
+        self.baton.run(lambda: True, self.world.now + quantity.length(duration))
 
     # Names
 

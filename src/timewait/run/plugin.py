@@ -10,6 +10,7 @@ A test under the marker runs once for every seed, each time set up and torn down
 its function fixtures, and is reported once: by its first failing seed, shrunk, or as passed.
 """
 
+import functools
 import inspect
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -104,7 +105,7 @@ class Run:
             net = self.net or item._request.getfixturevalue("net")
             host = net.world.hosts.get("test")
             where = net.hosts["test"] if host is not None else net.host("test")
-            job = where.run(function, **arguments)
+            job = where.run(functools.partial(function, **arguments), name=item.name)
             net.run_until(job)
             job.result()
         else:
@@ -182,8 +183,13 @@ def is_ours(item: pytest.Item) -> bool:
         return True
     if "net" not in item.fixturenames:
         return False
-    found = item._fixtureinfo.name2fixturedefs.get("net", ())
-    return any(getattr(each.func, "__module__", "") == __name__ for each in found)
+    for each in reversed(item._fixtureinfo.name2fixturedefs.get("net", ())):
+        if getattr(each.func, "__module__", "") == __name__:
+            return True
+        if "net" not in each.argnames:
+            # A fixture of the suite's own that has the name, and nothing to do with ours.
+            return False
+    return False
 
 
 @pytest.hookimpl(tryfirst=True)

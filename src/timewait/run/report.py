@@ -9,9 +9,10 @@ from timewait.draw.ladder import ladder
 from timewait.draw.ladder_svg import ladder_svg
 from timewait.record import measure
 from timewait.record.connections import Connection
+from timewait.record.entries import Called
 from timewait.record.jsonl import write_jsonl
 from timewait.record.pcap import write_pcapng
-from timewait.record.record import Record
+from timewait.record.record import Record, record_of
 from timewait.run.asserts import LEAKED, NetworkAssertion
 from timewait.tcp.states import Cause
 
@@ -20,6 +21,8 @@ MOST_DRAWN: Final = 2
 ROWS: Final = 40
 """Rows of each; the middle of a longer one is left out."""
 MOST_NAME: Final = 100
+_CHATTER: Final = ("epoll_", "setsockopt(", "getsockopt(", "socket(")
+"""Calls that a report leaves out; the files have them."""
 
 _FATAL: Final = frozenset((Cause.TIMED_OUT, Cause.KEEPALIVE_FAILED, Cause.ICMP_ERROR, Cause.SYN_ACK_RETRIES))
 
@@ -50,6 +53,8 @@ def _rank(connection: Connection) -> tuple[int, int, int]:
 
 def draw(record: Record, connections: list[Connection], *, rows: int | None = ROWS) -> str:
     """The ladders of some connections, one below the other, and how many others there are."""
+    record = _without_chatter(record)
+    connections = [record.connection(each.number) for each in connections]
     if not connections:
         hosts = record.hosts()
         return ladder(record, hosts=hosts, max_rows=rows).rstrip("\n") if record.entries and hosts else ""
@@ -58,6 +63,12 @@ def draw(record: Record, connections: list[Connection], *, rows: int | None = RO
     if others > 0:
         drawn.append(f"({others} further connection{'s' if others > 1 else ''} in the files)")
     return "\n\n".join(drawn)
+
+
+def _without_chatter(record: Record) -> Record:
+    """The record without the calls that every event loop makes all the time."""
+    kept = [entry for entry in record if not (isinstance(entry, Called) and entry.call.startswith(_CHATTER))]
+    return record_of(kept)
 
 
 def directory_name(test: str) -> str:
