@@ -456,3 +456,29 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process():
         ).stdout
 
     assert digest("1") == digest("2") != ""
+
+
+def test_a_dual_stack_server_binds_in_the_same_order_in_every_process():
+    program = """
+import asyncio
+from timewait.run import Net
+async def serve():
+    await asyncio.start_server(lambda r, w: None, port=80)
+net = Net()
+host = net.host("a")
+host.run(serve)
+net.run()
+from timewait.record.entries import Called
+print([(e.call, e.result) for e in net.record if isinstance(e, Called)])
+"""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in (0, 3, 77)
+    }
+    assert len(found) == 1 and "bind(4, 0.0.0.0:80)" in found.pop()

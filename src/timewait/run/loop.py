@@ -193,6 +193,13 @@ class SimLoop(asyncio.SelectorEventLoop):
     ) -> Any:
         return getaddrinfo(self.program, host, port, family, type, proto, flags)
 
+    async def _create_server_getaddrinfo(self, host: Any, port: Any, family: int, flags: int) -> list[Any]:
+        """create_server puts these into a set: their order there must not hang on PYTHONHASHSEED."""
+        infos = await self.getaddrinfo(host or None, port, family=family, type=1, flags=flags)
+        if not infos:
+            raise OSError(f"getaddrinfo({host!r}) returned empty list")
+        return [_Info(info) for info in infos]
+
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
         return getnameinfo(self.program, sockaddr, flags)
 
@@ -231,6 +238,13 @@ class SimLoop(asyncio.SelectorEventLoop):
 
     def remove_signal_handler(self, sig: int) -> bool:
         return self.program.signals.pop(sig, None) is not None
+
+
+class _Info(tuple[Any, ...]):
+    """An entry of getaddrinfo whose hash is the same in every process: its family."""
+
+    def __hash__(self) -> int:
+        return int(self[0])
 
 
 def _succeed(future: "asyncio.Future[Any]", value: Any) -> None:
