@@ -83,8 +83,7 @@ def test_only_the_lost_segment_is_sent_again(peers):
     peer.app.send(fd, bytes(3 * 1460))
     assert peer.take() == ["A 1:1461 ack 1", "A 1461:2921 ack 1", "PA 2921:4381 ack 1"]
     peer.inject("A", seq=1, ack=1461)
-    peer.inject("A", seq=1, ack=1461, sack=[(2921, 4381)])
-    again = peer.run(0.3)
+    again = peer.inject("A", seq=1, ack=1461, sack=[(2921, 4381)]) + peer.run(0.3)
     assert again[:1] == ["A 1461:2921 ack 1"]
     assert not [each for each in again if each.segment.length > 1460]
 

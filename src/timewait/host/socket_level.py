@@ -9,6 +9,7 @@ from timewait.host.ports import PortOwner
 from timewait.host.sockopt import (
     SO_DOMAIN,
     SO_KEEPALIVE,
+    SO_MAX_PACING_RATE,
     SO_OOBINLINE,
     SO_PROTOCOL,
     SO_RCVBUF,
@@ -48,7 +49,9 @@ def socket_option(name: int, options: TcpOptions, bound: PortOwner, t: Tcb | Non
     if name == SO_OOBINLINE:
         return int(options.oob_inline)
     if name == SO_RCVLOWAT:
-        return 1
+        return int(options.rcvlowat)
+    if name == SO_MAX_PACING_RATE:
+        return min(int(options.max_pacing_rate), 0xFFFFFFFF)
     if name == SO_ZEROCOPY:
         return int(options.zerocopy)
     if name == SO_TIMESTAMPING:

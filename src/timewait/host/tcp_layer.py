@@ -245,7 +245,7 @@ class TcpLayer(TcpTables):
                 if reported.mtu < mtu:
                     # Narrower than we are ready to believe: remembered in case the connection fails.
                     found.err_soft = errno.EMSGSIZE
-                mtu_reduced(found, mtu)
+                mtu_reduced(found, mtu, now)
         else:
             if _is_disruption(reported):
                 revert_backoff(found, seq, now)

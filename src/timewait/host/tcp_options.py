@@ -14,6 +14,7 @@ from timewait.host.sockopt import (
     IPV6_TCLASS,
     IPV6_UNICAST_HOPS,
     KEPT,
+    SO_RCVLOWAT,
     SOL_IP,
     SOL_IPV6,
     SOL_TCP,
@@ -41,14 +42,18 @@ from timewait.host.sockopt import (
     TCP_WINDOW_CLAMP,
 )
 from timewait.tcp.cc import congestion_control
+from timewait.tcp.cc.base import NO_PACING
 from timewait.tcp.delack import ack_now, enter_pingpong_mode, schedule_ack
+from timewait.tcp.established import start_congestion_control
 from timewait.tcp.info import pack_info
 from timewait.tcp.keepalive import idle_since
 from timewait.tcp.net import Net
+from timewait.tcp.rate import limit_pacing
 from timewait.tcp.reasons import Why
 from timewait.tcp.segments import TS_OPTION_LENGTH, current_mss
 from timewait.tcp.states import CLOSED, SYN_SENT
-from timewait.tcp.tcb import ACK_SCHED, NAGLE_CORK, NAGLE_OFF, Tcb
+from timewait.tcp.tcb import ACK_SCHED, NAGLE_CORK, NAGLE_OFF, WAKE_IN, Tcb
+from timewait.tcp.urgent import readable
 
 
 @mypyc_attr(acyclic=True)
@@ -74,6 +79,8 @@ class TcpOptions:
         self.fast_open_limit: i64 = 0
         self.fast_open_connect = False
         self.congestion: str = ""
+        self.max_pacing_rate: i64 = NO_PACING
+        self.rcvlowat: i64 = 1
         self.sndbuf: i64 = 0
         self.rcvbuf: i64 = 0
         self.oob_inline = False
@@ -116,6 +123,8 @@ class TcpOptions:
         new.user_timeout = self.user_timeout
         new.notsent_lowat = self.notsent_lowat
         new.congestion = self.congestion
+        new.max_pacing_rate = self.max_pacing_rate
+        new.rcvlowat = self.rcvlowat
         new.sndbuf = self.sndbuf
         new.rcvbuf = self.rcvbuf
         new.oob_inline = self.oob_inline
@@ -141,6 +150,10 @@ class TcpOptions:
         t.user_timeout = self.user_timeout
         t.notsent_lowat = self.notsent_lowat
         t.urg_inline = self.oob_inline
+        t.congestion = self.congestion
+        t.rcvlowat = self.rcvlowat
+        if self.max_pacing_rate != NO_PACING:
+            limit_pacing(t, self.max_pacing_rate)
         t.tos = self.tos
         if self.ttl:
             t.ttl = self.ttl
@@ -164,7 +177,7 @@ class TcpOptions:
     def set(self, level: int, name: int, value: int | bytes, t: Tcb | None, net: Net, now: i64) -> None:
         """setsockopt() for IPPROTO_TCP, IPPROTO_IP and IPPROTO_IPV6; EINVAL out of range, ENOPROTOOPT unknown."""
         if level == SOL_TCP and name == TCP_CONGESTION:
-            self._set_congestion(value, t, net)
+            self._set_congestion(value, t, net, now)
             return
         if level == SOL_TCP and name == TCP_FASTOPEN_KEY:
             if isinstance(value, int) or len(value) not in (16, 32):
@@ -187,15 +200,17 @@ class TcpOptions:
         else:
             self.keep(level, name, number)
 
-    def _set_congestion(self, value: int | bytes, t: Tcb | None, net: Net) -> None:
+    def _set_congestion(self, value: int | bytes, t: Tcb | None, net: Net, now: i64) -> None:
         name = value.rstrip(b"\0").decode("ascii", "replace") if isinstance(value, bytes) else str(value)
         try:
-            algorithm = congestion_control(name)
+            congestion_control(name)
         except UsageError as exc:
             raise os_error(errno.ENOENT, str(exc)) from None
         self.congestion = name
         if t is not None:
-            t.cc = algorithm
+            t.congestion = name
+            if t.cc is not None:
+                start_congestion_control(t, name, now)
 
     def _set_tcp(self, name: int, number: int, t: Tcb | None, net: Net, now: i64) -> None:
         if name == TCP_NODELAY:
@@ -265,6 +280,34 @@ class TcpOptions:
         if self.kept is None:
             self.kept = {}
         self.kept[(level, name)] = number
+
+    def set_limit(self, name: int, number: int, t: Tcb | None, net: Net) -> None:
+        """SO_MAX_PACING_RATE in octets a second, all ones for none; SO_RCVLOWAT in octets."""
+        if name == SO_RCVLOWAT:
+            self._set_rcvlowat(number, t, net)
+            return
+        self.max_pacing_rate = NO_PACING if number in (-1, 0xFFFFFFFF) else number & 0xFFFFFFFF
+        if t is not None:
+            limit_pacing(t, self.max_pacing_rate)
+
+    def _set_rcvlowat(self, number: int, t: Tcb | None, net: Net) -> None:
+        """At most half of what the buffer may become, 0 means 1 (tcp_set_rcvlowat)."""
+        rcvbuf: i64 = net.sysctl.tcp_rmem[2]
+        if t is not None and t.rcvbuf_locked:
+            rcvbuf = t.rcvbuf
+        wanted: i64 = 0x7FFFFFFF if number < 0 else number
+        if wanted > rcvbuf >> 1:
+            wanted = rcvbuf >> 1
+        self.rcvlowat = wanted if wanted else 1
+        if t is None:
+            return
+        t.rcvlowat = self.rcvlowat
+        if not t.rcvbuf_locked and t.rcvbuf < 2 * t.rcvlowat:
+            t.rcvbuf = 2 * t.rcvlowat
+            if t.window_clamp < t.rcvlowat:
+                t.window_clamp = t.rcvlowat
+        if readable(t):
+            t.wake |= WAKE_IN
 
     def kept_value(self, level: int, name: int) -> int:
         """What `keep` remembered, or the default."""

@@ -24,6 +24,7 @@ from timewait.host.sockopt import (
     SO_ERROR,
     SO_KEEPALIVE,
     SO_LINGER,
+    SO_MAX_PACING_RATE,
     SO_OOBINLINE,
     SO_RCVBUF,
     SO_RCVLOWAT,
@@ -528,8 +529,8 @@ class TcpSocket(ConnectionOwner):
             self.own_options().oob_inline = bool(number)
             if self.tcb is not None:
                 self.tcb.urg_inline = bool(number)
-        elif name == SO_RCVLOWAT:
-            return
+        elif name in (SO_RCVLOWAT, SO_MAX_PACING_RATE):
+            self.own_options().set_limit(name, number, self.tcb, self.layer.net)
         elif name == SO_ZEROCOPY:
             if number not in (0, 1):
                 raise os_error(errno.EINVAL)

@@ -5,6 +5,7 @@ from typing import Final
 from timewait.base.ints import i64
 from timewait.base.seq import seq_gt, seq_lt
 from timewait.tcp.arm import rearm_rto
+from timewait.tcp.cc.base import RateSample
 from timewait.tcp.loss.mark import split_sent
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.loss.rack import rack_advance, update_reorder_window
@@ -17,6 +18,7 @@ from timewait.tcp.loss.recovery import (
 from timewait.tcp.loss.scoreboard import (
     F_DATA,
     F_DATA_ACKED,
+    F_DATA_SACKED,
     F_DSACKING,
     F_ORIG_SACK_ACKED,
     F_RETRANS_DATA_ACKED,
@@ -33,6 +35,7 @@ from timewait.tcp.loss.scoreboard import (
 from timewait.tcp.loss.tlp import schedule_loss_probe
 from timewait.tcp.loss.tlp_probe import process_tlp_ack
 from timewait.tcp.persist import window_opened
+from timewait.tcp.rate import rate_delivered, rate_generate, update_pacing_rate
 from timewait.tcp.reasons import Drop
 from timewait.tcp.rtt import rtt_sample, timestamp_sample
 from timewait.tcp.segments import update_mss
@@ -72,6 +75,8 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
         _fast_ack(t, seg, ack, now)
         return ACK_OK
     found = AckState()
+    found.rate.prior_in_flight = t.packets_in_flight()
+    lost_before = t.lost
     found.prior_fack = highest_sack(t)
     if ack != prior_una:
         found.flag |= F_UNA_ADVANCED
@@ -89,7 +94,8 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
         return ACK_OK
     delivered_before = t.delivered - found.sack_delivered
     _clean_queue(t, seg, ack, found, now)
-    _after_clean(t, seg, ack, prior_una, delivered_before, found, now)
+    _after_clean(t, seg, ack, prior_una, found, now)
+    _rate_and_window(t, found, t.delivered - delivered_before, t.lost - lost_before, now)
     return ACK_OK
 
 
@@ -103,8 +109,11 @@ def _fast_ack(t: Tcb, seg: Segment, ack: i64, now: i64) -> None:
         _take_window(t, seg, window)
     queue = t.rtx
     acked: i64 = 0
+    oldest_at: i64 = -1
     newest_at: i64 = -1
     retransmitted = False
+    rs = RateSample()
+    rs.prior_in_flight = t.packets_out
     while True:
         sent = queue.first()
         if sent is None:
@@ -121,28 +130,38 @@ def _fast_ack(t: Tcb, seg: Segment, ack: i64, now: i64) -> None:
                 t.retrans_out -= sent.segs
         else:
             newest_at = sent.sent_at
+            if oldest_at < 0:
+                oldest_at = newest_at
         rack_advance(t, sent, now)
+        rate_delivered(t, sent, rs)
         t.packets_out -= sent.segs
         queue.pop_first()
     t.delivered += acked
-    if newest_at >= 0 and not retransmitted:
-        rtt_sample(t, (now - newest_at) // 1000, now)
+    if oldest_at >= 0 and not retransmitted:
+        rs.rtt_us = (now - newest_at) // 1000
+        rtt_sample(t, (now - oldest_at) // 1000, now, rs.rtt_us)
     elif t.ts_ok and seg.tsecr:
         timestamp_sample(t, seg, now)
     if t.tlp_active:
         process_tlp_ack(t, ack, False, False, now)
-    rearm_rto(t, now)
-    schedule_loss_probe(t, now)
+    if t.cc is not None:
+        t.cc.acked(t, rs.rtt_us, now)
+    if not schedule_loss_probe(t, now, True):
+        rearm_rto(t, now)
     t.retrans_stamp = 0
-    if acked:
-        _grow(t, acked, now)
+    rate_generate(t, rs, acked, 0, now)
+    if t.cc is not None:
+        if t.cc.controls:
+            t.cc.control(t, rs, now)
+        else:
+            if acked:
+                _grow(t, acked, now)
+            update_pacing_rate(t)
     _maybe_writable(t)
 
 
-def _after_clean(
-    t: Tcb, seg: Segment, ack: i64, prior_una: i64, delivered_before: i64, found: AckState, now: i64
-) -> None:
-    """Losses, timers and the congestion window, once the queue is cleaned."""
+def _after_clean(t: Tcb, seg: Segment, ack: i64, prior_una: i64, found: AckState, now: i64) -> None:
+    """Losses and timers, once the queue is cleaned."""
     duplicates: i64 = 0
     update_reorder_window(t)
     if t.tlp_active:
@@ -152,15 +171,30 @@ def _after_clean(
         if not found.flag & (F_UNA_ADVANCED | F_DATA | F_WIN_UPDATE | F_DATA_ACKED | F_SYN_ACKED | F_DSACKING):
             duplicates = 1
         fast_retransmit_alert(t, found, duplicates, prior_una, now)
-    if found.flag & F_SET_TIMER:
+    if found.flag & F_SET_TIMER and not schedule_loss_probe(t, now, True):
         rearm_rto(t, now)
-        schedule_loss_probe(t, now)
-    delivered = t.delivered - delivered_before
-    if t.ca_state == CA_CWR or t.ca_state == CA_RECOVERY:
-        cwnd_reduction(t, delivered, found.newly_lost, found.flag)
-    elif delivered > 0 and found.flag & (F_UNA_ADVANCED | F_DATA_ACKED):
-        _grow(t, delivered, now)
+
+
+def _rate_and_window(t: Tcb, found: AckState, delivered: i64, lost: i64, now: i64) -> None:
+    """The rate sample is complete: the window follows (tcp_cong_control)."""
+    rs = found.rate
+    rate_generate(t, rs, delivered, lost, now)
+    if t.cc is not None and t.cc.controls:
+        t.cc.control(t, rs, now)
+    else:
+        if t.ca_state == CA_CWR or t.ca_state == CA_RECOVERY:
+            cwnd_reduction(t, delivered, lost, found.flag)
+        elif delivered > 0 and _may_raise(t, found.flag):
+            _grow(t, delivered, now)
+        update_pacing_rate(t)
     _maybe_writable(t)
+
+
+def _may_raise(t: Tcb, flag: i64) -> bool:
+    """On a path that reorders every delivery counts, else only the cumulative ACK (tcp_may_raise_cwnd)."""
+    if t.reordering > t.net.sysctl.tcp_reordering:
+        return bool(flag & (F_DATA_ACKED | F_SYN_ACKED | F_DATA_SACKED))
+    return bool(flag & F_DATA_ACKED)
 
 
 def _old_ack(t: Tcb, seg: Segment, ack: i64, prior_una: i64, now: i64) -> None:
@@ -218,21 +252,28 @@ def _clean_queue(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> N
         elif not sent.sacked:
             last_at = sent.sent_at
             if first_at < 0:
-                first_at = sent.sent_at
+                first_at = last_at
             delivered_late(found, sent)
             if not seq_gt(sent.end_seq, t.high_seq):
                 found.flag |= F_ORIG_SACK_ACKED
+        rate_delivered(t, sent, found.rate)
         _forget_sent(t, sent, now)
         found.flag |= F_SYN_ACKED if sent.flags & SYN else F_DATA_ACKED
         queue.pop_first()
     if queue.empty():
         queue.sacked_valid = False
     if found.flag & (F_DATA_ACKED | F_SYN_ACKED):
-        _measure(t, seg, last_at, found, now)
+        _measure(t, seg, first_at, last_at, found, now)
         found.flag |= F_SET_TIMER
     elif found.sack_rtt_us >= 0:
-        rtt_sample(t, found.sack_rtt_us, now)
-        found.flag |= F_SET_TIMER
+        found.rate.rtt_us = found.sack_newest_us
+        rtt_sample(t, found.sack_rtt_us, now, found.sack_newest_us)
+        head = queue.first()
+        if head is not None and found.sack_rtt_us > (now - head.sent_at) // 1000:
+            # What was sent after the head's last transmission must not put its timeout off again and again.
+            found.flag |= F_SET_TIMER
+    if t.cc is not None:
+        t.cc.acked(t, found.rate.rtt_us, now)
     if found.flag & F_UNA_ADVANCED and not t.sack_ok:
         remove_reno_sacks(t, acked)
     if t.sack_ok:
@@ -278,15 +319,17 @@ def _trim_head(t: Tcb, sent: Sent, ack: i64) -> i64:
     return freed
 
 
-def _measure(t: Tcb, seg: Segment, last_at: i64, found: AckState, now: i64) -> None:
+def _measure(t: Tcb, seg: Segment, first_at: i64, last_at: i64, found: AckState, now: i64) -> None:
     """RFC 6298 3, Karn: sample what was not retransmitted, else the SACK's, else the echoed timestamp.
 
     Without any of them a timeout that was backed off stays so.
     """
-    if last_at >= 0 and not found.flag & F_RETRANS_DATA_ACKED:
-        rtt_sample(t, (now - last_at) // 1000, now)
+    if first_at >= 0 and not found.flag & F_RETRANS_DATA_ACKED:
+        found.rate.rtt_us = (now - last_at) // 1000
+        rtt_sample(t, (now - first_at) // 1000, now, found.rate.rtt_us)
     elif found.sack_rtt_us >= 0:
-        rtt_sample(t, found.sack_rtt_us, now)
+        found.rate.rtt_us = found.sack_newest_us
+        rtt_sample(t, found.sack_rtt_us, now, found.sack_newest_us)
     elif t.ts_ok and seg.has_ts and seg.tsecr:
         timestamp_sample(t, seg, now)
 
@@ -301,9 +344,7 @@ def _grow(t: Tcb, acked: i64, now: i64) -> None:
         limited = t.cwnd < 2 * t.max_packets_out
     if not limited:
         return
-    cc = cc.own()
-    t.cc = cc
-    t.cwnd, t.cwnd_cnt = cc.increase(t.cwnd, t.cwnd_cnt, t.ssthresh, acked, now)
+    cc.increase(t, acked, now)
     t.cwnd_stamp = now
     grow_send_buffer(t)
 
@@ -320,7 +361,7 @@ def grow_send_buffer(t: Tcb) -> None:
     segments = t.cwnd if t.cwnd > 10 else 10
     if segments < t.reordering + 1:
         segments = t.reordering + 1
-    wanted = 2 * segments * per_mss
+    wanted = (t.cc.sndbuf_factor() if t.cc is not None else 2) * segments * per_mss
     most: i64 = t.net.sysctl.tcp_wmem[2]
     if wanted > most:
         wanted = most

@@ -43,7 +43,7 @@ def ready_to_transfer(t: Tcb, now: i64) -> None:
     if t.ts_ok:
         t.advmss -= TS_OPTION_LENGTH
     update_mss(t)
-    t.cc = congestion_control(t.net.sysctl.tcp_congestion_control)
+    start_congestion_control(t, t.congestion if t.congestion else t.net.sysctl.tcp_congestion_control, now)
     # RFC 5681 3.1: after a lost SYN the initial window is one segment, unless the timeout proved spurious.
     t.cwnd = 1 if t.total_retrans > 1 and t.undo_active else t.net.profile.init_cwnd
     t.undo_active = False
@@ -59,6 +59,16 @@ def ready_to_transfer(t: Tcb, now: i64) -> None:
     grow_send_buffer(t)
     if t.keepalive:
         t.keepalive_at = now + keepalive_idle(t)
+
+
+def start_congestion_control(t: Tcb, name: str, now: i64) -> None:
+    """The connection begins to use an algorithm, or another (tcp_init_congestion_control). UsageError if unknown."""
+    cc = congestion_control(name)
+    t.cc = cc
+    t.prior_ssthresh = 0
+    cc.start(t, now)
+    if cc.needs_pacing:
+        t.paced = True
 
 
 def establish(t: Tcb, seg: Segment, now: i64) -> None:

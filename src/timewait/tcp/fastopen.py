@@ -170,4 +170,4 @@ def syn_ack_arrived(t: Tcb, seg: Segment, now: i64) -> None:
         return
     counters.TcpExtTCPFastOpenActiveFail += 1
     mark_lost(t, head)
-    retransmit_without_reduction(t)
+    retransmit_without_reduction(t, now)

@@ -44,6 +44,7 @@ def finish(t: Tcb, cause: Cause, now: i64) -> None:
     t.rtx_at = NEVER
     t.delack_at = NEVER
     t.keepalive_at = NEVER
+    t.pacing_at = NEVER
     t.shutdown_mask = RCV_SHUTDOWN | SEND_SHUTDOWN
     drop_unsent(t)
     t.ack_pending = 0
@@ -115,6 +116,7 @@ def become_time_wait(t: Tcb, substate: State, lifetime: i64, cause: Cause, now: 
     t.rtx_at = NEVER
     t.delack_at = NEVER
     t.keepalive_at = NEVER
+    t.pacing_at = NEVER
     t.shutdown_mask = RCV_SHUTDOWN | SEND_SHUTDOWN
     t.done = True
     t.wake |= WAKE_IN | WAKE_OUT | WAKE_HUP | WAKE_RDHUP

@@ -5,7 +5,9 @@ import struct
 from timewait.base.instant import MSEC, USEC
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff
+from timewait.tcp.cc.base import NO_PACING
 from timewait.tcp.chrono import times
+from timewait.tcp.rate import delivery_rate
 from timewait.tcp.segments import current_mss
 from timewait.tcp.send import queued
 from timewait.tcp.tcb import TIMER_NONE, TIMER_PROBE0, Tcb
@@ -81,7 +83,19 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         "tcpi_snd_wnd": int(t.snd_wnd),
         "tcpi_rcv_wnd": int(t.rcv_wnd),
         "tcpi_total_rto": int(t.total_rto),
+        "tcpi_total_rto_recoveries": int(t.total_rto_recoveries),
+        "tcpi_total_rto_time": int(t.total_rto_time // MSEC),
+        "tcpi_delivered_ce": int(t.delivered_ce),
+        "tcpi_pacing_rate": _rate(t.pacing_rate),
+        "tcpi_max_pacing_rate": _rate(t.max_pacing_rate),
+        "tcpi_delivery_rate": int(delivery_rate(t)),
+        "tcpi_delivery_rate_app_limited": int(t.rate_app_limited),
     }
+
+
+def _rate(rate: i64) -> int:
+    """Octets per second; all ones when unlimited."""
+    return NO_LIMIT if rate == NO_PACING else int(rate)
 
 
 def queues(t: Tcb) -> tuple[int, int]:
@@ -106,19 +120,19 @@ def buffer_space(t: Tcb) -> int:
 
 
 _HEAD = struct.Struct("<8B24I4Q6I4Q")
-_TAIL = struct.Struct("<2I2Q6I")
+_TAIL = struct.Struct("<2I2Q6I2HI")
 _WORDS = """
     rto ato snd_mss rcv_mss unacked sacked lost retrans - last_data_sent - last_data_recv last_ack_recv
     pmtu rcv_ssthresh rtt rttvar snd_ssthresh snd_cwnd advmss reordering rcv_rtt rcv_space total_retrans
 """.split()
 _COUNTS = ["segs_out", "segs_in", "notsent_bytes", "min_rtt", "data_segs_in", "data_segs_out"]
 _LAST = ["dsack_dups", "reord_seen", "rcv_ooopack", "snd_wnd", "rcv_wnd"]
-NO_PACING = 0xFFFFFFFFFFFFFFFF
-"""tcpi_pacing_rate of a connection that is not paced."""
+NO_LIMIT = 0xFFFFFFFFFFFFFFFF
+"""tcpi_pacing_rate of a connection that has not measured anything."""
 
 
 def pack_info(t: Tcb, now: i64) -> bytes:
-    """struct tcp_info as getsockopt(TCP_INFO) fills it, up to tcpi_rcv_wnd; fields without meaning here are 0."""
+    """struct tcp_info as getsockopt(TCP_INFO) fills it, to tcpi_total_rto_time; what has no meaning here is 0."""
     i = tcp_info(t, now)
     octets = (
         i["tcpi_state"],
@@ -128,16 +142,18 @@ def pack_info(t: Tcb, now: i64) -> bytes:
         min(i["tcpi_backoff"], 255),
         i["tcpi_options"],
         i["tcpi_snd_wscale"] | i["tcpi_rcv_wscale"] << 4,
-        0,
+        i["tcpi_delivery_rate_app_limited"],
     )
-    longs = (NO_PACING, NO_PACING, i["tcpi_bytes_acked"], i["tcpi_bytes_received"])
+    longs = (i["tcpi_pacing_rate"], i["tcpi_max_pacing_rate"], i["tcpi_bytes_acked"], i["tcpi_bytes_received"])
     words = [_word(i, name) for name in _WORDS]
     counts = [_word(i, name) for name in _COUNTS]
-    head = _HEAD.pack(
-        *octets, *words, *longs, *counts, 0, i["tcpi_busy_time"], i["tcpi_rwnd_limited"], i["tcpi_sndbuf_limited"]
-    )
+    times = [i["tcpi_" + name] for name in ("busy_time", "rwnd_limited", "sndbuf_limited")]
+    head = _HEAD.pack(*octets, *words, *longs, *counts, i["tcpi_delivery_rate"], *times)
     last = [_word(i, name) for name in _LAST]
-    return head + _TAIL.pack(_word(i, "delivered"), 0, i["tcpi_bytes_sent"], i["tcpi_bytes_retrans"], *last, 0)
+    sent, retrans = i["tcpi_bytes_sent"], i["tcpi_bytes_retrans"]
+    rto = [min(i["tcpi_" + name], 0xFFFF) for name in ("total_rto", "total_rto_recoveries")]
+    tail = (_word(i, "delivered"), i["tcpi_delivered_ce"], sent, retrans, *last, 0, *rto, i["tcpi_total_rto_time"])
+    return head + _TAIL.pack(*tail)
 
 
 def _word(fields: dict[str, int], name: str) -> int:

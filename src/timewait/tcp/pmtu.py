@@ -6,7 +6,7 @@ from timewait.tcp.segments import current_mss, update_mss
 from timewait.tcp.tcb import Tcb
 
 
-def mtu_reduced(t: Tcb, mtu: i64) -> None:
+def mtu_reduced(t: Tcb, mtu: i64, now: i64) -> None:
     """Take over a smaller path MTU and send again what no longer fits; no sign of congestion, so no reduction."""
     if mtu >= t.pmtu:
         return
@@ -20,4 +20,4 @@ def mtu_reduced(t: Tcb, mtu: i64) -> None:
             mark_lost(t, sent)
     if t.lost_out == lost_before:
         return
-    retransmit_without_reduction(t)
+    retransmit_without_reduction(t, now)

@@ -16,7 +16,7 @@ from timewait.tcp.loss.recovery import enter_loss
 from timewait.tcp.reasons import Why
 from timewait.tcp.rtt import back_off, rto_max, set_rto
 from timewait.tcp.states import ESTABLISHED, SYN_RCVD, SYN_SENT, Cause
-from timewait.tcp.tcb import RTO_MIN, TIMER_RTO, Tcb
+from timewait.tcp.tcb import RTO_MIN, TIMER_RTO, Tcb, stamp
 from timewait.tcp.transmit import retransmit
 
 RESOURCE_PROBE_INTERVAL = 500_000_000
@@ -124,6 +124,9 @@ def retransmit_timer(t: Tcb, now: i64) -> None:
     enter_loss(t, now)
     t.retransmits += 1
     t.total_rto += 1
+    if t.rto_stamp == 0:
+        t.rto_stamp = stamp(now)
+        t.total_rto_recoveries += 1
     # With the window shut the head is retransmitted all the same: it probes the window.
     seg = retransmit(t, t.rtx.head, 1, Why.RTO, now)
     if seg is None:

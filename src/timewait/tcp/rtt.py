@@ -22,11 +22,17 @@ def rto_max(t: Tcb) -> i64:
     return t.net.sysctl.tcp_rto_max_ms * 1_000_000
 
 
-def rtt_sample(t: Tcb, rtt_us: i64, now: i64) -> None:
-    """Take a measured round-trip time (us, >= 0) into SRTT and RTTVAR, and set the RTO from them."""
+def rtt_sample(t: Tcb, rtt_us: i64, now: i64, newest_us: i64 = -1) -> None:
+    """Take a measured round-trip time (us, >= 0) into SRTT and RTTVAR, and set the RTO from them.
+
+    SRTT takes the oldest segment of what an ACK covers, which has seen the ACK's delay; the minimum
+    takes the newest, if `newest_us` is given (tcp_ack_update_rtt).
+    """
     if rtt_us <= 0:
         rtt_us = 1
-    _update_min_rtt(t, rtt_us, now)
+    if newest_us < 0:
+        newest_us = rtt_us
+    _update_min_rtt(t, newest_us if newest_us else 1, now)
     rto_min: i64 = t.net.sysctl.tcp_rto_min_us
     if t.srtt_us == 0:
         t.srtt_us = rtt_us << 3
@@ -38,12 +44,6 @@ def rtt_sample(t: Tcb, rtt_us: i64, now: i64) -> None:
         _smooth(t, rtt_us, rto_min)
     set_rto(t)
     t.backoff = 0
-    cc = t.cc
-    if cc is not None:
-        cc = cc.own()
-        t.cc = cc
-        if cc.rtt_sample(rtt_us, t.cwnd, t.cwnd < t.ssthresh, t.snd_una, t.snd_nxt, now):
-            t.ssthresh = t.cwnd
 
 
 def _smooth(t: Tcb, rtt_us: i64, rto_min: i64) -> None:

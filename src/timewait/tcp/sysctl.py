@@ -14,6 +14,8 @@ from timewait.base.ints import i64
 from timewait.tcp.bsd.parameters import BsdParameters
 
 INT_MAX: Final = 2**31 - 1
+ALGORITHMS: Final = ("reno", "bbr", "cubic")
+"""What tcp.cc has, under Linux's names."""
 
 
 class Sysctl:
@@ -36,6 +38,11 @@ class Sysctl:
     tcp_adv_win_scale: i64 = 1
     tcp_challenge_ack_limit: i64 = INT_MAX
     tcp_congestion_control: str = "cubic"
+    tcp_available_congestion_control: str = "reno bbr cubic"
+    tcp_pacing_ss_ratio: i64 = 200
+    tcp_pacing_ca_ratio: i64 = 120
+    tcp_min_tso_segs: i64 = 2
+    tcp_tso_rtt_log: i64 = 9
     tcp_dsack: i64 = 1
     tcp_early_retrans: i64 = 3
     tcp_fastopen: i64 = 1
@@ -146,11 +153,18 @@ class Spec:
     low: int = 0
     high: int = INT_MAX
     kind: str = "int"
+    choices: tuple[str, ...] = ()
+    fixed: bool = False
+    """Cannot be set: EPERM on Linux."""
 
     def parse(self, value: object) -> object:
         """The typed value, or UsageError saying what is valid."""
         if self.kind == "keys":
             return _parse_keys(self.name, value)
+        if self.fixed:
+            raise UsageError(f"{self.name} can only be read")
+        if self.choices and value not in self.choices:
+            raise UsageError(f"{self.name} is one of {', '.join(self.choices)}, not {value!r} (ENOENT on Linux)")
         if self.kind == "word":
             return str(value)
         if self.kind == "words":
@@ -211,7 +225,12 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "tcp_abort_on_overflow", "reset a finished handshake when the accept queue is full", "", 0, 255),
         Spec(v4 + "tcp_adv_win_scale", "share of the receive buffer kept for overhead", "", -31, 31),
         Spec(v4 + "tcp_challenge_ack_limit", "challenge ACKs a second, whole host", "packets"),
-        Spec(v4 + "tcp_congestion_control", "algorithm of new connections", kind="word"),
+        Spec(v4 + "tcp_available_congestion_control", "algorithms there are; read only", kind="word", fixed=True),
+        Spec(v4 + "tcp_congestion_control", "algorithm of new connections", kind="word", choices=ALGORITHMS),
+        Spec(v4 + "tcp_pacing_ss_ratio", "pacing rate in slow start, of what the window needs", "%", 0, 1000),
+        Spec(v4 + "tcp_pacing_ca_ratio", "pacing rate in congestion avoidance", "%", 0, 1000),
+        Spec(v4 + "tcp_min_tso_segs", "fewest segments of a super-segment", "segments", 1, 255),
+        Spec(v4 + "tcp_tso_rtt_log", "super-segments halve for each 2**n us of RTT; 0: never grow for it", "", 0, 255),
         Spec(v4 + "tcp_dsack", "report duplicates with SACK (RFC 2883)", "", 0, 255),
         Spec(v4 + "tcp_early_retrans", "3: tail loss probe on, 0: off", "", 0, 4),
         Spec(v4 + "tcp_fastopen", "bit 0 client, 1 server, 2 client without cookie, 9 server without cookie", ""),
@@ -271,7 +290,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_allowed_congestion_control": "reno bbr",
     "net.ipv4.tcp_app_win": "31",
     "net.ipv4.tcp_autocorking": "1",
-    "net.ipv4.tcp_available_congestion_control": "reno bbr cubic",
     "net.ipv4.tcp_backlog_ack_defer": "1",
     "net.ipv4.tcp_base_mss": "1024",
     "net.ipv4.tcp_child_ehash_entries": "0",
@@ -294,8 +312,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_mtu_probing": "0",
     "net.ipv4.tcp_no_metrics_save": "0",
     "net.ipv4.tcp_no_ssthresh_metrics_save": "1",
-    "net.ipv4.tcp_pacing_ca_ratio": "120",
-    "net.ipv4.tcp_pacing_ss_ratio": "200",
     "net.ipv4.tcp_plb_cong_thresh": "128",
     "net.ipv4.tcp_plb_enabled": "0",
     "net.ipv4.tcp_plb_idle_rehash_rounds": "3",
@@ -305,7 +321,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_probe_threshold": "8",
     "net.ipv4.tcp_reflect_tos": "0",
     "net.ipv4.tcp_retries1": "3",
-    "net.ipv4.tcp_tso_rtt_log": "9",
 }
 """Parameters of Linux 6.18 that this stack does not act on, with their defaults: they can be read, not set."""
 
@@ -340,10 +355,10 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_early_retrans": 0,
     },
     "rfc9293": {
+        "net.ipv4.tcp_congestion_control": "reno",
         "net.ipv4.tcp_syn_linear_timeouts": 0,
         "net.ipv4.tcp_tw_recycle": None,
         "net.ipv4.tcp_early_retrans": 0,
-        "net.ipv4.tcp_congestion_control": "reno",
         "net.ipv4.tcp_rto_min_us": 1000000,
         "net.ipv4.tcp_rfc1337": 1,
     },

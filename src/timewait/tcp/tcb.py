@@ -13,7 +13,7 @@ from timewait.base.deadlines import Deadline
 from timewait.base.instant import NEVER, SEC
 from timewait.base.ints import i32, i64
 from timewait.base.native import mypyc_attr
-from timewait.tcp.cc.base import CongestionControl
+from timewait.tcp.cc.base import NO_PACING, CongestionControl
 from timewait.tcp.loss.queue import RetransmitQueue
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop, Why
@@ -275,6 +275,13 @@ class Tcb(Endpoint):
         """Consecutive timeouts without progress (icsk_retransmits)."""
         self.backoff: i64 = 0
         self.total_rto: i64 = 0
+        self.total_rto_recoveries: i64 = 0
+        """Timeouts in a row count once here (tcpi_total_rto_recoveries)."""
+        self.total_rto_time: i64 = 0
+        self.rto_stamp: i64 = 0
+        """When the first timeout of the current row was; 0: none."""
+        self.delivered_ce: i64 = 0
+        """Segments delivered with CE marks, as far as the peer's ECE tells."""
         self.retrans_stamp: i64 = 0
         """When the first retransmission of the current episode was sent; 0: none."""
         self.lost_pending = False
@@ -320,10 +327,34 @@ class Tcb(Endpoint):
         self.reord_seen: i64 = 0
         self.frto = False
         self.is_cwnd_limited = False
+        self.app_limited: i64 = 0
+        """Segments delivered after which the rate is the network's again; 0: it is (tp->app_limited)."""
+        self.first_tx_mstamp: i64 = 0
+        self.delivered_mstamp: i64 = 0
+        self.tx_order: i64 = 0
+        """Transmissions so far, of super-segments one each."""
+        self.rate_delivered: i64 = 0
+        self.rate_interval_us: i64 = 0
+        self.rate_app_limited = False
+        self.pacing_rate: i64 = NO_PACING
+        """Octets per second (sk_pacing_rate)."""
+        self.max_pacing_rate: i64 = NO_PACING
+        """SO_MAX_PACING_RATE."""
+        self.paced = False
+        """Segments leave no faster than pacing_rate (SK_PACING_NEEDED)."""
+        self.wstamp: i64 = 0
+        """When the next paced segment may leave (tcp_wstamp_ns)."""
+        self.congestion: str = ""
+        """TCP_CONGESTION; '' for the host's default."""
         self.max_packets_out: i64 = 0
         self.cwnd_usage_seq: i64 = 0
         self.cc: CongestionControl | None = None
-        self.rack_mstamp: i64 = 0
+        self.cwnd_used: i64 = 0
+        """Most segments in flight since the window was last fully used (snd_cwnd_used)."""
+        self.rexmit_new = False
+        """F-RTO has asked for new data; retransmissions follow if none can leave (REXMIT_NEW)."""
+        self.rack_order: i64 = 0
+        """Transmission of the most recently sent piece that was delivered (rack.mstamp)."""
         self.rack_rtt_us: i64 = 0
         self.rack_end_seq: i64 = 0
         self.rack_advanced = False
@@ -341,6 +372,8 @@ class Tcb(Endpoint):
         """Index of the first piece that has not been read."""
         self.rcv_head_off: i64 = 0
         """Octets of it that have been read."""
+        self.rcvlowat: i64 = 1
+        """SO_RCVLOWAT: so many octets make the socket readable."""
         self.rcv_queued: i64 = 0
         """Octets in rcv_queue not read yet."""
         self.ofo_seqs: list[int] | None = None
@@ -394,6 +427,7 @@ class Tcb(Endpoint):
         self.rtx_at: i64 = NEVER
         self.delack_at: i64 = NEVER
         self.keepalive_at: i64 = NEVER
+        self.pacing_at: i64 = NEVER
         self.dirty = False
         """The host's note: touched while it collects input, to be drained at the end."""
         self.retired = False

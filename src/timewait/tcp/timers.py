@@ -23,11 +23,16 @@ def next_timeout(t: Tcb) -> i64:
         at = t.delack_at
     if t.keepalive_at < at:
         at = t.keepalive_at
+    if t.pacing_at < at:
+        at = t.pacing_at
     return at
 
 
 def on_timeout(t: Tcb, now: i64) -> None:
     """Run everything that is due at `now`, in the order of the deadlines' slots."""
+    if t.pacing_at <= now:
+        # What waited leaves when the output is drained, as after every timer.
+        t.pacing_at = NEVER
     if t.delack_at <= now:
         delack_timer(t, now)
     if t.rtx_at <= now and t.state is not CLOSED:

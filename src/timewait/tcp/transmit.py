@@ -7,11 +7,13 @@ congestion window admits, new data, and last an acknowledgment that nothing carr
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_gt, seq_leq, seq_lt
 from timewait.tcp.arm import arm, check_probe_timer, rearm_rto
+from timewait.tcp.cc.base import EVENT_CWND_RESTART, EVENT_TX_START
 from timewait.tcp.chrono import account
 from timewait.tcp.delack import in_pingpong_mode
 from timewait.tcp.loss.mark import split_sent
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.loss.tlp import schedule_loss_probe
+from timewait.tcp.rate import pace, rate_sent
 from timewait.tcp.reasons import Why
 from timewait.tcp.rtt import set_rto
 from timewait.tcp.segments import current_mss, established_segment, syn_segment, urgent_mode
@@ -27,12 +29,13 @@ from timewait.tcp.tcb import (
     NAGLE_OFF,
     TIMER_NONE,
     TIMER_PROBE0,
+    TIMER_REORDER,
     TIMER_RTO,
     TIMER_TLP,
     Tcb,
     stamp,
 )
-from timewait.tcp.tso import ends_packet, should_defer
+from timewait.tcp.tso import ends_packet, segments_per_packet, should_defer
 from timewait.wire.packet import ACK, FIN, PSH, SYN, Buffer, Segment
 
 
@@ -45,6 +48,9 @@ def poll_transmit(t: Tcb, now: i64) -> Segment | None:
         return seg
     if t.state is CLOSED or t.state is LISTEN:
         return None
+    if t.paced and t.wstamp > now:
+        t.pacing_at = t.wstamp
+        return _acknowledge(t, now)
     if t.lost_pending:
         lost = _retransmit_next_lost(t, now)
         if lost is not None:
@@ -52,7 +58,22 @@ def poll_transmit(t: Tcb, now: i64) -> Segment | None:
     if (t.unsent_len > 0 or t.fin_queued) and not t.fin_sent:
         fresh = _send_new(t, now)
         if fresh is not None:
+            t.rexmit_new = False
             return fresh
+    if t.rexmit_new:
+        # No new data could leave to tell a spurious timeout from a real one: the ordinary repair (tcp_xmit_recovery).
+        t.rexmit_new = False
+        if t.ca_state == CA_LOSS and not seq_gt(t.snd_nxt, t.high_seq):
+            t.frto = False
+            t.lost_pending = True
+            lost = _retransmit_next_lost(t, now)
+            if lost is not None:
+                return lost
+    return _acknowledge(t, now)
+
+
+def _acknowledge(t: Tcb, now: i64) -> Segment | None:
+    """An acknowledgment that nothing carried; with it this round of output ends."""
     if t.ack_pending & ACK_NOW:
         if t.state is SYN_SENT:
             return None
@@ -81,16 +102,16 @@ def _send_new(t: Tcb, now: i64) -> Segment | None:
         return None
     mss = current_mss(t)
     in_flight = t.packets_in_flight()
-    if in_flight == 0 and t.packets_out == 0:
+    if t.packets_out == 0:
         _restart_after_idle(t, now)
     room = t.cwnd - in_flight
     if room <= 0:
-        _note_cwnd_use(t, True)
+        _note_cwnd_use(t, True, now)
         return None
     window = seq_diff(t.wnd_end(), t.snd_nxt)
     length = _sendable(t, mss, room, window)
     if length > 0 and t.tso_left == 0 and should_defer(t, mss, room, window, now):
-        _note_cwnd_use(t, room * mss < window)
+        _note_cwnd_use(t, room * mss < window, now)
         return None
     if length < 0:
         if t.packets_out == 0 and t.rtx_kind == TIMER_NONE:
@@ -137,6 +158,10 @@ def _sendable(t: Tcb, mss: i64, room: i64, window: i64) -> i64:
     largest = t.gso_max - t.gso_max % mss if t.gso_max > mss else mss
     if limit > largest:
         limit = largest
+    if t.paced:
+        burst = segments_per_packet(t, mss) * mss
+        if limit > burst:
+            limit = burst
     if limit > room * mss:
         limit = room * mss
     if limit > window:
@@ -188,11 +213,15 @@ def _transmit_new(t: Tcb, data: Buffer, length: i64, flags: i64, mss: i64, now: 
         _data_was_sent(t, now)
     t.snd_nxt = end_seq
     prior = t.packets_out
+    sent = Sent(seq, end_seq, flags, data, length, segs, now)
+    rate_sent(t, sent, now)
+    t.rtx.append(sent)
     t.packets_out += segs
-    t.rtx.append(Sent(seq, end_seq, flags, data, length, segs, now))
+    if t.paced:
+        pace(t, length, now)
     if t.ca_state == CA_RECOVERY or t.ca_state == CA_CWR:
         t.prr_out += segs
-    _note_cwnd_use(t, t.packets_in_flight() >= t.cwnd)
+    _note_cwnd_use(t, t.packets_in_flight() >= t.cwnd, now)
     if prior == 0 or t.rtx_kind == TIMER_TLP or t.rtx_kind == TIMER_NONE or t.rtx_kind == TIMER_PROBE0:
         if t.rtx_kind == TIMER_PROBE0:
             t.rtx_kind = TIMER_NONE
@@ -203,26 +232,54 @@ def _transmit_new(t: Tcb, data: Buffer, length: i64, flags: i64, mss: i64, now: 
 
 def _data_was_sent(t: Tcb, now: i64) -> None:
     """Data left: a reply that follows soon after data received makes the conversation interactive."""
-    if t.cc is not None and t.packets_in_flight() == 0:
-        t.cc.after_idle(now - t.lsndtime, now)
+    cc = t.cc
+    if cc is not None and t.packets_in_flight() == 0:
+        if cc.shared:
+            cc = cc.own()
+            t.cc = cc
+            cc.start(t, now)
+        cc.event(t, EVENT_TX_START, now)
     t.lsndtime = stamp(now)
     if now - t.lrcvtime < t.ato and not in_pingpong_mode(t):
         t.pingpong += 1
 
 
-def _note_cwnd_use(t: Tcb, limited: bool) -> None:
+def _note_cwnd_use(t: Tcb, limited: bool, now: i64) -> None:
     """Remember whether the congestion window was the limit in this window of data (RFC 7661, tcp_cwnd_validate)."""
-    if seq_leq(t.cwnd_usage_seq, t.snd_una):
+    if limited or seq_leq(t.cwnd_usage_seq, t.snd_una) or (not t.is_cwnd_limited and t.packets_out > t.max_packets_out):
         t.is_cwnd_limited = limited
         t.max_packets_out = t.packets_out
         t.cwnd_usage_seq = t.snd_nxt
-    elif limited:
-        t.is_cwnd_limited = True
-        t.max_packets_out = t.packets_out
-        t.cwnd_usage_seq = t.snd_nxt
-    elif not t.is_cwnd_limited and t.packets_out > t.max_packets_out:
-        t.max_packets_out = t.packets_out
-        t.cwnd_usage_seq = t.snd_nxt
+    if t.is_cwnd_limited or (t.cwnd < t.ssthresh and t.cwnd < 2 * t.max_packets_out):
+        t.cwnd_used = 0
+        t.cwnd_stamp = now
+        return
+    if t.packets_out > t.cwnd_used:
+        t.cwnd_used = t.packets_out
+    if now - t.cwnd_stamp >= t.rto and t.net.sysctl.tcp_slow_start_after_idle:
+        _application_limited(t, now)
+
+
+def _application_limited(t: Tcb, now: i64) -> None:
+    """For an RTO the window was not needed: halfway back to what was (RFC 2861, tcp_cwnd_application_limited)."""
+    if t.cc is not None and t.cc.controls:
+        return
+    if t.ca_state == CA_OPEN and not t.no_space:
+        used = t.cwnd_used
+        if used < t.net.profile.init_cwnd:
+            used = t.net.profile.init_cwnd
+        if used < t.cwnd:
+            _keep_threshold(t)
+            t.cwnd = (t.cwnd + used) >> 1
+        t.cwnd_used = 0
+    t.cwnd_stamp = now
+
+
+def _keep_threshold(t: Tcb) -> None:
+    """The window shrinks without a loss: three quarters of it stay known to be safe (tcp_current_ssthresh)."""
+    three_quarters = (t.cwnd >> 1) + (t.cwnd >> 2)
+    if t.ca_state != CA_CWR and t.ca_state != CA_RECOVERY and three_quarters > t.ssthresh:
+        t.ssthresh = three_quarters
 
 
 def _restart_after_idle(t: Tcb, now: i64) -> None:
@@ -230,22 +287,21 @@ def _restart_after_idle(t: Tcb, now: i64) -> None:
     if not t.net.sysctl.tcp_slow_start_after_idle or t.lsndtime == 0:
         return
     idle = now - t.lsndtime
-    if idle <= t.rto:
+    if idle <= t.rto or t.cc is None or t.cc.controls:
         return
+    t.cc.event(t, EVENT_CWND_RESTART, now)
     restart = t.net.profile.init_cwnd
     if t.cwnd < restart:
         restart = t.cwnd
-    three_quarters = (t.cwnd >> 1) + (t.cwnd >> 2)
-    if t.ca_state == CA_OPEN and three_quarters > t.ssthresh:
-        t.ssthresh = three_quarters
+    _keep_threshold(t)
     cwnd = t.cwnd
     idle -= t.rto
     while idle > 0 and cwnd > restart:
         cwnd >>= 1
         idle -= t.rto
     t.cwnd = cwnd if cwnd > restart else restart
-    t.cwnd_cnt = 0
-    t.lsndtime = stamp(now)
+    t.cwnd_stamp = now
+    t.cwnd_used = 0
 
 
 # Retransmission
@@ -272,6 +328,9 @@ def _retransmit_next_lost(t: Tcb, now: i64) -> Segment | None:
                 seg = retransmit(t, index, room, Why.FAST_RTX, now)
                 if seg is not None:
                     t.net.counters.TcpExtTCPFastRetrans += sent.segs
+            if seg is not None and index == queue.head and t.rtx_kind != TIMER_REORDER:
+                # The head is on its way again: its timeout begins now (tcp_xmit_retransmit_queue).
+                arm(t, TIMER_RTO, t.rto, now)
             return seg
         index += 1
     t.lost_pending = False
@@ -316,6 +375,9 @@ def _account_retransmission(t: Tcb, sent: Sent, probe: bool, now: i64) -> None:
     """Count it; a tail loss probe is no step of a recovery and does not start the clock of giving up."""
     sent.retransmissions += 1
     sent.sent_at = now
+    rate_sent(t, sent, now)
+    if t.paced:
+        pace(t, sent.length, now)
     t.rtx.touch(sent)
     t.total_retrans += sent.segs
     t.bytes_retrans += sent.length
@@ -364,7 +426,9 @@ def _collapse(t: Tcb, index: i64, mss: i64) -> None:
 def start_syn(t: Tcb, now: i64) -> Segment:
     """Send our SYN for the first time and arm its timer (tcp_connect); returns it, still to be drained."""
     set_rto(t)
-    t.rtx.append(Sent(t.iss, t.snd_nxt, SYN, b"", 0, 1, now))
+    syn = Sent(t.iss, t.snd_nxt, SYN, b"", 0, 1, now)
+    rate_sent(t, syn, now)
+    t.rtx.append(syn)
     t.packets_out += 1
     t.retrans_stamp = stamp(now)
     seg = syn_segment(t, SYN, Why.SYN, now)

@@ -11,8 +11,6 @@ from timewait.tcp.tcb import CA_RECOVERY, Tcb
 
 LARGEST = 65536
 """sk_gso_max_size."""
-RTT_SHIFT = 9
-"""tcp_tso_rtt_log: the size halves for each 2**9 us of minimum RTT."""
 
 MAX_DEFERRED = 3
 """tcp_max_tso_deferred_mss: segments that leave without waiting where no share of the window is set."""
@@ -26,16 +24,17 @@ def segments_per_packet(t: Tcb, mss: i64) -> i64:
     """About one millisecond of the pacing rate, more where the RTT is tiny, at least two (tcp_tso_autosize)."""
     octets: i64 = LARGEST
     if t.srtt_us:
-        ratio: i64 = 200 if t.cwnd < t.ssthresh >> 1 else 120
-        window = t.cwnd if t.cwnd > t.packets_out else t.packets_out
-        octets = mss * window * ratio * 80_000 // t.srtt_us >> 10
-        shift = t.min_rtt_us >> RTT_SHIFT
-        if 0 <= shift < 32:
+        octets = t.pacing_rate >> 10
+        log: i64 = t.net.sysctl.tcp_tso_rtt_log
+        shift = t.min_rtt_us >> log
+        if log and 0 <= shift < 32:
             octets += LARGEST >> shift
         if octets > LARGEST:
             octets = LARGEST
     count = octets // mss
-    least = t.net.sysctl.tcp_min_tso_segs
+    least = t.cc.min_tso_segs(t) if t.cc is not None else 0
+    if least == 0:
+        least = t.net.sysctl.tcp_min_tso_segs
     return count if count > least else least
 
 

@@ -54,10 +54,16 @@ def _note_pointer(t: Tcb, seg: Segment) -> None:
 
 
 def readable(t: Tcb) -> bool:
-    """Whether an ordinary read would give data: an urgent octet at the front alone does not count (tcp_poll)."""
+    """Whether enough for SO_RCVLOWAT can be read: an urgent octet at the front does not count (tcp_poll).
+
+    Less is enough when the window lets the peer send no more (tcp_epollin_ready).
+    """
+    target = t.rcvlowat
     if t.urg_valid and t.urg_seq == t.copied_seq and not t.urg_inline:
-        return t.rcv_queued > 1
-    return t.rcv_queued > 0
+        target += 1
+    if t.rcv_queued >= target:
+        return True
+    return t.rcvlowat > 1 and t.rcv_queued > 0 and t.receive_window() <= t.rcv_mss
 
 
 def waiting(t: Tcb) -> i64:

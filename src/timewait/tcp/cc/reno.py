@@ -1,10 +1,13 @@
 """Reno: slow start and congestion avoidance (RFC 5681 section 3.1)."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from timewait.base.ints import i64
 from timewait.base.native import mypyc_attr
-from timewait.tcp.cc.base import CongestionControl
+from timewait.tcp.cc.base import CongestionControl, additive_increase, slow_start
+
+if TYPE_CHECKING:
+    from timewait.tcp.tcb import Tcb
 
 
 @mypyc_attr(acyclic=True)
@@ -13,26 +16,12 @@ class Reno(CongestionControl):
 
     name: str = "reno"
 
-    def ssthresh(self, cwnd: i64, now: i64) -> i64:
-        """RFC 5681 equation 4, on the window as Linux does (tcp_reno_ssthresh)."""
-        half = cwnd >> 1
-        return half if half > 2 else 2
-
-    def increase(self, cwnd: i64, cwnd_cnt: i64, ssthresh: i64, acked: i64, now: i64) -> tuple[i64, i64]:
-        if cwnd < ssthresh:
-            grown = cwnd + acked
-            if grown > ssthresh:
-                grown = ssthresh
-            acked -= grown - cwnd
-            cwnd = grown
+    def increase(self, t: "Tcb", acked: i64, now: i64) -> None:
+        if t.cwnd < t.ssthresh:
+            acked = slow_start(t, acked)
             if acked == 0:
-                return cwnd, cwnd_cnt
-        cwnd_cnt += acked
-        if cwnd_cnt >= cwnd:
-            steps = cwnd_cnt // cwnd
-            cwnd_cnt -= steps * cwnd
-            cwnd += steps
-        return cwnd, cwnd_cnt
+                return
+        additive_increase(t, t.cwnd, acked)
 
 
 RENO: Final = Reno()

@@ -6,6 +6,13 @@ from timewait.tcp.loss.queue import Sent
 from timewait.tcp.tcb import CA_LOSS, Tcb
 
 
+def set_ca_state(t: Tcb, state: i64, now: i64) -> None:
+    """Change the congestion state; the algorithm hears of it first (tcp_set_ca_state)."""
+    if t.cc is not None:
+        t.cc.state_changes(t, state, now)
+    t.ca_state = state
+
+
 def mark_lost(t: Tcb, sent: Sent) -> None:
     """The piece is believed lost: retransmit it when the window admits (tcp_mark_skb_lost)."""
     if sent.sacked:
@@ -51,11 +58,11 @@ def split_sent(t: Tcb, index: i64, offset: i64, mss: i64) -> None:
         t.retrans_out += more
 
 
-def retransmit_without_reduction(t: Tcb) -> None:
+def retransmit_without_reduction(t: Tcb, now: i64) -> None:
     """Send again what is marked lost though no congestion caused it (tcp_non_congestion_loss_retransmit)."""
     if t.ca_state != CA_LOSS:
         t.high_seq = t.snd_nxt
         t.prior_ssthresh = 0
         t.undo_active = False
-        t.ca_state = CA_LOSS
+        set_ca_state(t, CA_LOSS, now)
     t.lost_pending = True

@@ -24,6 +24,14 @@ class Sent:
         self.lost = False
         self.retransmitted = False
         """A retransmission of it is believed to be in flight (TCPCB_SACKED_RETRANS)."""
+        self.order: i64 = 0
+        """Number of the connection's transmission that sent it last: the order within one instant."""
+        self.tx_first: i64 = 0
+        """Delivery rate: when the flight began that was being measured when this was sent (tx.first_tx_mstamp)."""
+        self.tx_delivered_at: i64 = -1
+        """When tx_delivered was reached; -1: counted already."""
+        self.tx_delivered: i64 = 0
+        self.tx_app_limited = False
         self.in_time_list = False
         self.before: Sent | None = None
         self.after: Sent | None = None
@@ -142,6 +150,11 @@ class RetransmitQueue:
         rest = Sent(cut, sent.end_seq, sent.flags & ~0x02, data[offset:], sent.length - offset, 1, sent.sent_at)
         rest.segs = (rest.length + mss - 1) // mss if rest.length else 1
         rest.retransmissions = sent.retransmissions
+        rest.order = sent.order
+        rest.tx_first = sent.tx_first
+        rest.tx_delivered_at = sent.tx_delivered_at
+        rest.tx_delivered = sent.tx_delivered
+        rest.tx_app_limited = sent.tx_app_limited
         rest.sacked = sent.sacked
         rest.lost = sent.lost
         rest.retransmitted = sent.retransmitted

@@ -16,14 +16,18 @@ def rack_advance(t: Tcb, sent: Sent, now: i64) -> None:
         return
     t.rack_advanced = True
     t.rack_rtt_us = rtt_us
-    if _sent_after(sent.sent_at, sent.end_seq, t.rack_mstamp, t.rack_end_seq):
-        t.rack_mstamp = sent.sent_at
+    if _sent_after(sent.order, sent.end_seq, t.rack_order, t.rack_end_seq):
+        t.rack_order = sent.order
         t.rack_end_seq = sent.end_seq
 
 
-def _sent_after(at: i64, end_seq: i64, other_at: i64, other_end: i64) -> bool:
-    """RACK_sent_after: later in time, or at the same time and later in the stream."""
-    return at > other_at or (at == other_at and seq_gt(end_seq, other_end))
+def _sent_after(order: i64, end_seq: i64, other_order: i64, other_end: i64) -> bool:
+    """RACK_sent_after: later in time, or in the same super-segment and later in the stream.
+
+    Linux compares microseconds, in which it never sends twice. A simulated host sends much in one
+    instant, new data before a retransmission of old among it, so the transmissions are counted.
+    """
+    return order > other_order or (order == other_order and seq_gt(end_seq, other_end))
 
 
 def reorder_window_us(t: Tcb) -> i64:
@@ -49,7 +53,7 @@ def rack_mark_lost(t: Tcb, now: i64) -> bool:
     while sent is not None:
         following = sent.after
         if not (sent.lost and not sent.retransmitted):
-            if not _sent_after(t.rack_mstamp, t.rack_end_seq, sent.sent_at, sent.end_seq):
+            if not _sent_after(t.rack_order, t.rack_end_seq, sent.order, sent.end_seq):
                 break
             remaining = allowed - (now - sent.sent_at) // 1000
             if remaining <= 0:

@@ -5,7 +5,8 @@ from typing import Final
 from timewait.base.ints import i64
 from timewait.base.seq import seq_geq, seq_gt, seq_lt
 from timewait.tcp.arm import rearm_rto
-from timewait.tcp.loss.mark import mark_lost, split_sent
+from timewait.tcp.cc.base import EVENT_LOSS
+from timewait.tcp.loss.mark import mark_lost, set_ca_state, split_sent
 from timewait.tcp.loss.rack import rack_mark_lost
 from timewait.tcp.loss.scoreboard import (
     F_DATA,
@@ -46,12 +47,7 @@ def current_ssthresh(t: Tcb) -> i64:
 
 def cc_ssthresh(t: Tcb, now: i64) -> i64:
     """What the congestion control makes of a loss."""
-    cc = t.cc
-    if cc is None:
-        return 2
-    cc = cc.own()
-    t.cc = cc
-    return cc.ssthresh(t.cwnd, now)
+    return t.cc.ssthresh(t, now) if t.cc is not None else 2
 
 
 def init_undo(t: Tcb) -> None:
@@ -101,6 +97,8 @@ def cwnd_reduction(t: Tcb, delivered: i64, newly_lost: i64, flag: i64) -> None:
 
 def end_cwnd_reduction(t: Tcb, now: i64) -> None:
     """The reduction is over: the window is ssthresh."""
+    if t.cc is not None and t.cc.controls:
+        return
     if t.ssthresh < INFINITE_SSTHRESH and (t.ca_state == CA_CWR or t.undo_active):
         t.cwnd = t.ssthresh
         t.cwnd_stamp = now
@@ -118,7 +116,7 @@ def enter_recovery(t: Tcb, now: i64) -> None:
     if t.ca_state != CA_CWR:
         t.prior_ssthresh = current_ssthresh(t)
         init_cwnd_reduction(t, now)
-    t.ca_state = CA_RECOVERY
+    set_ca_state(t, CA_RECOVERY, now)
 
 
 def reorder_timer(t: Tcb, now: i64) -> None:
@@ -144,7 +142,7 @@ def enter_loss(t: Tcb, now: i64) -> None:
         t.prior_cwnd = t.cwnd
         t.ssthresh = cc_ssthresh(t, now)
         if t.cc is not None:
-            t.cc.loss_event(now)
+            t.cc.event(t, EVENT_LOSS, now)
         init_undo(t)
     _mark_all_lost(t, now)
     if t.ca_state <= CA_DISORDER and t.sacked_out >= t.net.sysctl.tcp_reordering:
@@ -152,7 +150,7 @@ def enter_loss(t: Tcb, now: i64) -> None:
     t.cwnd = t.packets_in_flight() + 1
     t.cwnd_cnt = 0
     t.cwnd_stamp = now
-    t.ca_state = CA_LOSS
+    set_ca_state(t, CA_LOSS, now)
     t.high_seq = t.snd_nxt
     t.tlp_active = False
     t.frto = t.net.sysctl.tcp_frto != 0 and (first_reduction or t.retransmits > 0)
@@ -219,7 +217,7 @@ def fast_retransmit_alert(t: Tcb, found: AckState, duplicates: i64, prior_una: i
         if t.ca_state == CA_CWR:
             if t.snd_una != t.high_seq:
                 end_cwnd_reduction(t, now)
-                t.ca_state = CA_OPEN
+                set_ca_state(t, CA_OPEN, now)
         elif t.ca_state == CA_RECOVERY:
             if not t.sack_ok:
                 t.sacked_out = 0
@@ -233,7 +231,7 @@ def fast_retransmit_alert(t: Tcb, found: AckState, duplicates: i64, prior_una: i
         elif _try_undo_partial(t, prior_una, now):
             return
         if _try_undo_dsack(t):
-            _try_to_open(t)
+            _try_to_open(t, now)
         _identify_losses(t, found, now)
         if t.ca_state != CA_RECOVERY and _time_to_recover(t):
             # The undo left the episode, but a loss is evident: a new one begins.
@@ -241,6 +239,9 @@ def fast_retransmit_alert(t: Tcb, found: AckState, duplicates: i64, prior_una: i
         return
     elif t.ca_state == CA_LOSS:
         _process_loss(t, found, duplicates, now)
+        if t.ca_state != CA_LOSS and t.rto_stamp:
+            t.total_rto_time += now - t.rto_stamp
+            t.rto_stamp = 0
         _identify_losses(t, found, now)
         if t.ca_state != CA_OPEN and not found.flag & F_LOST_RETRANS:
             return
@@ -252,7 +253,7 @@ def fast_retransmit_alert(t: Tcb, found: AckState, duplicates: i64, prior_una: i
         _try_undo_dsack(t)
     _identify_losses(t, found, now)
     if not _time_to_recover(t):
-        _try_to_open(t)
+        _try_to_open(t, now)
         return
     enter_recovery(t, now)
     if not (t.sack_ok and t.net.sysctl.tcp_recovery & 1):
@@ -266,7 +267,7 @@ def _time_to_recover(t: Tcb) -> bool:
     return not (t.sack_ok and t.net.sysctl.tcp_recovery & 1) and t.sacked_out >= t.reordering
 
 
-def _try_to_open(t: Tcb) -> None:
+def _try_to_open(t: Tcb, now: i64) -> None:
     """No loss: Disorder while duplicates are outstanding, else Open (tcp_try_to_open)."""
     if not _any_retransmission(t):
         t.retrans_stamp = 0
@@ -276,7 +277,7 @@ def _try_to_open(t: Tcb) -> None:
     if t.sacked_out or t.lost_out or _any_retransmission(t):
         state = CA_DISORDER
     if t.ca_state != state:
-        t.ca_state = state
+        set_ca_state(t, state, now)
         t.high_seq = t.snd_nxt
 
 
@@ -354,6 +355,7 @@ def _process_loss(t: Tcb, found: AckState, duplicates: i64, now: i64) -> None:
             # Step 2.b: send new data instead of retransmitting, if there is some.
             if t.unsent_len > 0 and seq_gt(t.wnd_end(), t.snd_nxt):
                 t.lost_pending = False
+                t.rexmit_new = True
                 return
             t.frto = False
     if recovered:
@@ -389,8 +391,8 @@ def _undo_reduction(t: Tcb, unmark: bool, now: i64) -> None:
         t.lost_out = 0
         t.lost_pending = False
     if t.prior_ssthresh:
-        if t.cwnd < t.prior_cwnd:
-            t.cwnd = t.prior_cwnd
+        if t.cc is not None:
+            t.cwnd = t.cc.undo_window(t)
         if t.prior_ssthresh > t.ssthresh:
             t.ssthresh = t.prior_ssthresh
     t.cwnd_stamp = now
@@ -412,7 +414,7 @@ def try_undo_recovery(t: Tcb, now: i64) -> bool:
         if not _any_retransmission(t):
             t.retrans_stamp = 0
         return True
-    t.ca_state = CA_OPEN
+    set_ca_state(t, CA_OPEN, now)
     return False
 
 
@@ -434,7 +436,7 @@ def _try_undo_partial(t: Tcb, prior_una: i64, now: i64) -> bool:
     if seq_lt(prior_una, t.snd_una) and t.lost_out:
         _undo_reduction(t, True, now)
         t.net.counters.TcpExtTCPPartialUndo += 1
-        t.ca_state = CA_DISORDER
+        set_ca_state(t, CA_DISORDER, now)
         return True
     return False
 
@@ -448,7 +450,7 @@ def _try_undo_loss(t: Tcb, frto_undo: bool, now: i64) -> bool:
     if frto_undo:
         t.net.counters.TcpExtTCPSpuriousRTOs += 1
     t.retransmits = 0
-    t.ca_state = CA_OPEN
+    set_ca_state(t, CA_OPEN, now)
     t.retrans_stamp = 0
     return True
 

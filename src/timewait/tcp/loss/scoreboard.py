@@ -5,9 +5,11 @@ from typing import Final
 from timewait.base.ints import i64
 from timewait.base.native import mypyc_attr
 from timewait.base.seq import seq_between, seq_diff, seq_geq, seq_gt, seq_leq, seq_lt
+from timewait.tcp.cc.base import RateSample
 from timewait.tcp.loss.mark import split_sent
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.loss.rack import rack_advance
+from timewait.tcp.rate import rate_delivered
 from timewait.tcp.tcb import CA_LOSS, Tcb
 from timewait.wire.packet import Segment
 
@@ -34,6 +36,8 @@ class AckState:
     def __init__(self) -> None:
         self.flag: i64 = 0
         self.sack_rtt_us: i64 = -1
+        self.sack_newest_us: i64 = -1
+        self.rate = RateSample()
         self.sack_delivered: i64 = 0
         self.late = False
         """Something was delivered late without having been retransmitted: the path reorders."""
@@ -150,11 +154,14 @@ def _mark_sacked(t: Tcb, sent: Sent, found: AckState, now: i64) -> None:
                 delivered_late(found, sent)
             if not seq_gt(sent.end_seq, t.high_seq):
                 found.flag |= F_ORIG_SACK_ACKED
-            found.sack_rtt_us = (now - sent.sent_at) // 1000
+            found.sack_newest_us = (now - sent.sent_at) // 1000
+            if found.sack_rtt_us < 0:
+                found.sack_rtt_us = found.sack_newest_us
         if sent.lost:
             sent.lost = False
             t.lost_out -= sent.segs
     sent.sacked = True
+    rate_delivered(t, sent, found.rate)
     found.flag |= F_DATA_SACKED
     t.sacked_out += sent.segs
     found.sack_delivered += sent.segs

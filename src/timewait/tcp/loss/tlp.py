@@ -12,7 +12,7 @@ TICK: Final = 4 * MSEC
 """A jiffy at HZ=250: Linux adds two to a probe's delay when more than one segment is in flight."""
 
 
-def schedule_loss_probe(t: Tcb, now: i64) -> bool:
+def schedule_loss_probe(t: Tcb, now: i64, advancing: bool = False) -> bool:
     """Arm the probe instead of the RTO when it would come earlier (RFC 8985 7.2, tcp_schedule_loss_probe)."""
     early = t.net.sysctl.tcp_early_retrans
     if (early != 3 and early != 4) or t.packets_out == 0 or not t.sack_ok:
@@ -29,7 +29,8 @@ def schedule_loss_probe(t: Tcb, now: i64) -> bool:
     head = t.rtx.first()
     if head is None:
         return False
-    until_rto = head.sent_at + t.rto - now
+    # With `advancing` the timeout would start anew now; else it runs from when the head was sent.
+    until_rto = t.rto if advancing else head.sent_at + t.rto - now
     if 0 < until_rto < delay:
         delay = until_rto
     arm(t, TIMER_TLP, delay, now)

@@ -3,7 +3,7 @@
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_geq
 from timewait.tcp.arm import arm, rearm_rto
-from timewait.tcp.loss.mark import split_sent
+from timewait.tcp.loss.mark import set_ca_state, split_sent
 from timewait.tcp.loss.recovery import end_cwnd_reduction, init_cwnd_reduction
 from timewait.tcp.persist import send_head
 from timewait.tcp.reasons import Why
@@ -57,9 +57,9 @@ def process_tlp_ack(t: Tcb, ack: i64, duplicate: bool, dsacked: bool, now: i64) 
         # The probe filled a hole: one loss, answered with one reduction.
         t.tlp_active = False
         init_cwnd_reduction(t, now)
-        t.ca_state = CA_CWR
+        set_ca_state(t, CA_CWR, now)
         end_cwnd_reduction(t, now)
-        t.ca_state = CA_OPEN
+        set_ca_state(t, CA_OPEN, now)
         t.net.counters.TcpExtTCPLossProbeRecovery += 1
     elif duplicate:
         t.tlp_active = False

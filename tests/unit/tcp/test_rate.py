@@ -1,0 +1,100 @@
+"""Delivery rate, pacing, and the order of transmissions within one instant."""
+
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from support.peer import Peer
+from timewait.base.instant import MSEC, SEC
+from timewait.tcp.rate import delivery_rate
+from timewait.world.network import World
+
+MBIT = 10**6
+TCP_CONGESTION = 13
+SO_MAX_PACING_RATE = 47
+
+
+def transfer(algorithm, *, rate=10 * MBIT, delay=10 * MSEC, queue=100, loss=0.0, seconds=4, pacing=0, seed=1):
+    """A program that sends without end for so many seconds: its goodput in bit/s and its connection."""
+    world = World(seed=seed)
+    a = world.host("a", "10.0.0.1/24", sysctl={"net.ipv4.tcp_congestion_control": algorithm})
+    b = world.host("b", "10.0.0.2/24")
+    link = world.link(a, b)
+    link.configure(delay=delay, rate=rate, queue=queue)
+    link.lossy(loss, sender="a")
+    sender, receiver = a.process("sender"), b.process("receiver")
+    listener = receiver.socket(socket.AF_INET, socket.SOCK_STREAM)
+    receiver.bind(listener, ("0.0.0.0", 80))
+    receiver.listen(listener, 1)
+    out = sender.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if pacing:
+        sender.setsockopt(out, socket.SOL_SOCKET, SO_MAX_PACING_RATE, pacing)
+    with pytest.raises(BlockingIOError):
+        sender.connect(out, ("10.0.0.2", 80))
+    world.run(3 * delay + MSEC)
+    into = receiver.accept(listener)[0]
+    got, end, start = 0, world.now + seconds * SEC, world.now
+    block = bytes(65536)
+    while world.now < end:
+        try:
+            while sender.send(out, block):
+                pass
+        except BlockingIOError:
+            pass
+        world.run(5 * MSEC)
+        try:
+            while data := receiver.recv(into, 1 << 20):
+                got += len(data)
+        except BlockingIOError:
+            pass
+    t = next(t for t in a.tcp.endpoints.values() if t.lport != 80)
+    return SimpleNamespace(goodput=got * 8 * SEC / (world.now - start), tcb=t)
+
+
+def test_pacing_keeps_to_the_given_rate():
+    """SO_MAX_PACING_RATE in octets a second: no more goes out, whatever the window admits."""
+    found = transfer("cubic", pacing=250_000, seconds=3)
+    assert found.goodput == pytest.approx(2 * MBIT, rel=0.06)
+
+
+def test_bbr_fills_the_pipe_and_leaves_the_queue_short():
+    bbr, cubic = transfer("bbr", queue=400, seconds=6), transfer("cubic", queue=400, seconds=6)
+    assert bbr.goodput > 0.9 * 10 * MBIT * 1448 / 1500
+    assert cubic.goodput > 0.9 * 10 * MBIT * 1448 / 1500
+    # Two round trips of 20 ms against a queue of 400 packets, which takes 480 ms.
+    assert bbr.tcb.srtt_us >> 3 < 60_000 < cubic.tcb.srtt_us >> 3
+
+
+def test_bbr_does_not_take_losses_for_congestion():
+    assert transfer("bbr", loss=0.02, seconds=5).goodput > 3 * transfer("reno", loss=0.02, delay=40 * MSEC).goodput
+
+
+@pytest.mark.parametrize("delay", [0, 1000, 50_000, MSEC, 100 * MSEC])
+@pytest.mark.parametrize("algorithm", ["reno", "cubic", "bbr"])
+def test_no_round_trip_is_too_short_or_too_long(algorithm, delay):
+    found = transfer(algorithm, delay=delay, seconds=3)
+    assert found.goodput > 0.3 * 10 * MBIT, "stalled"
+
+
+def test_the_delivery_rate_is_the_links():
+    found = transfer("cubic", seconds=3)
+    assert delivery_rate(found.tcb) * 8 == pytest.approx(10 * MBIT * 1448 / 1500, rel=0.05)
+
+
+def test_new_data_sent_before_a_retransmission_in_the_same_instant_says_nothing_about_it():
+    """RACK orders transmissions by their time, which here is the same (RFC 8985 5.2)."""
+    peer = Peer.sim()
+    listener = peer.listen()
+    peer.handshake(sack_ok=True, mss=1000, window=65535)
+    fd = peer.accept(listener)
+    peer.app.send(fd, bytes(6000))
+    assert len(peer.run(0.005)) == 6
+    # Two segments more leave, and in the same instant the head once more.
+    peer.app.send(fd, bytes(2000))
+    assert [str(seen)[:9].strip() for seen in peer.take()][-1].startswith("PA 7001")
+    seen = peer.inject("A", seq=1, ack=1, sack=[(1001, 6001)])
+    assert any("1:1001" in text for text in seen)
+    again = peer.inject("A", seq=1, ack=1, sack=[(1001, 8001)])
+    assert not any("1:1001" in text for text in again)
+    assert peer.counter("TcpExtTCPLostRetransmit") == 0
