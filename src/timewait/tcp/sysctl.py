@@ -41,7 +41,6 @@ class Sysctl:
     tcp_available_congestion_control: str = "reno bbr cubic"
     tcp_pacing_ss_ratio: i64 = 200
     tcp_pacing_ca_ratio: i64 = 120
-    tcp_min_tso_segs: i64 = 2
     tcp_tso_rtt_log: i64 = 9
     tcp_dsack: i64 = 1
     tcp_early_retrans: i64 = 3
@@ -229,7 +228,6 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "tcp_congestion_control", "algorithm of new connections", kind="word", choices=ALGORITHMS),
         Spec(v4 + "tcp_pacing_ss_ratio", "pacing rate in slow start, of what the window needs", "%", 0, 1000),
         Spec(v4 + "tcp_pacing_ca_ratio", "pacing rate in congestion avoidance", "%", 0, 1000),
-        Spec(v4 + "tcp_min_tso_segs", "fewest segments of a super-segment", "segments", 1, 255),
         Spec(v4 + "tcp_tso_rtt_log", "super-segments halve for each 2**n us of RTT; 0: never grow for it", "", 0, 255),
         Spec(v4 + "tcp_dsack", "report duplicates with SACK (RFC 2883)", "", 0, 255),
         Spec(v4 + "tcp_early_retrans", "3: tail loss probe on, 0: off", "", 0, 4),
