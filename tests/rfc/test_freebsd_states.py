@@ -465,3 +465,58 @@ def test_a_repeated_fin_restarts_the_clock_and_a_stray_ack_does_not() -> None:
     assert peer.state() == "TIME-WAIT"
     peer.run(0.6)
     assert peer.state() == ""
+
+
+@pytest.mark.parametrize(("flags", "answer"), [("S", "RA 0:0 ack 1"), ("A", "R 1:1"), ("R", None)])
+def test_a_half_open_connection_without_its_listener(flags: str, answer: str | None) -> None:
+    peer = bsd()
+    fd = peer.listen()
+    peer.inject("S", **ACTIVE)
+    peer.app.close(fd)
+    assert peer.inject(flags, seq=0 if flags == "S" else 1, ack=1) == ([answer] if answer else [])
+
+
+@pytest.mark.parametrize("state", ["CLOSE-WAIT", "LAST-ACK", "CLOSING"])
+def test_behind_the_fin_nothing_is_taken_or_answered(state: str) -> None:
+    peer = bsd()
+    brought_to(peer, state)
+    assert peer.inject("PA", seq=2, ack=1, data=10) == []
+    assert peer.inject("FA", seq=2, ack=1) == []
+    assert peer.state() == state
+
+
+@pytest.mark.parametrize("state", ["FIN-WAIT-1", "FIN-WAIT-2"])
+def test_data_after_our_fin_is_still_read(state: str) -> None:
+    peer = bsd()
+    fd = brought_to(peer, state)
+    ack = 1 if state == "FIN-WAIT-1" else 2
+    assert peer.inject("PA", seq=1, ack=ack, data=10) == ["A 2:2 ack 11"]
+    assert len(peer.app.recv(fd, 99)) == 10
+    peer.app.shutdown(fd, socket.SHUT_RD)
+    assert peer.inject("PA", seq=11, ack=ack, data=10) == ["A 2:2 ack 21"]
+    assert peer.inject("FA", seq=21, ack=2) == ["A 2:2 ack 22"]
+    assert peer.state() == "TIME-WAIT"
+
+
+def test_close_before_the_handshake_is_complete_says_nothing() -> None:
+    peer = bsd()
+    fd = syn_sent(peer)
+    peer.inject("S", seq=0, **ACTIVE)
+    peer.app.close(fd)
+    assert peer.take() == []
+    assert peer.inject("A", seq=1, ack=1) == ["R 1:1"]
+
+
+def test_shutdown_in_syn_sent_lets_the_fin_follow() -> None:
+    peer = bsd()
+    peer.app.shutdown(syn_sent(peer), SHUT_WR)
+    assert peer.take() == []
+    assert peer.inject("SA", seq=0, ack=1, **ACTIVE) == ["FA 1:1 ack 1"]
+    assert peer.state() == "FIN-WAIT-1"
+
+
+def test_a_reset_is_told_even_behind_the_fin() -> None:
+    peer = bsd()
+    fd = brought_to(peer, "CLOSE-WAIT")
+    peer.inject("R", seq=2)
+    assert peer.attempt(peer.app.recv, fd, 10) == "ECONNRESET"

@@ -176,7 +176,7 @@ def for_request(tables: TcpTables, req: Request, seg: Segment, now: i64) -> None
     listener = req.owner
     assert isinstance(listener, Listener)
     if listener.closed:
-        if seg.flags & ACK and not seg.flags & RST:
+        if (seg.flags & ACK or tables.net.profile.bsd) and not seg.flags & RST:
             tables.reset(seg, Why.RST_NO_SOCKET)
         tables.dropped(seg, Drop.NO_SOCKET, now)
         return
