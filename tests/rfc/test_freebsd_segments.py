@@ -1,16 +1,19 @@
 """Profile freebsd: options, windows, timers, ICMP and what is reported of overlapping data."""
 
 import socket
+from contextlib import suppress
 
 import pytest
 
 from rfc.test_freebsd_states import ACTIVE, bsd, connected, syn_sent
 from support.peer import Peer
 from timewait.base.errors import UsageError
+from timewait.base.instant import MSEC, SEC
 from timewait.host.sockopt import SOL_TCP, TCP_KEEPINIT, TCP_NOOPT
 from timewait.wire.icmp import error
 from timewait.wire.packet import CWR, ECE
 from timewait.wire.serialize import serialize
+from timewait.world.network import World
 
 
 def syn(peer: Peer, *options: tuple[int, int, int]):
@@ -448,3 +451,41 @@ def test_octets_behind_a_fin_that_is_held_are_dropped() -> None:
     assert peer.inject("A", seq=201, ack=1, data=100) == ["A 1:1 ack 1 sack 101-201"]
     assert peer.inject("A", seq=1, ack=1, data=100) == ["A 1:1 ack 202"]
     assert (peer.state(), len(peer.app.recv(fd, 999))) == ("CLOSE-WAIT", 200)
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.05])
+@pytest.mark.parametrize(
+    ("sender", "receiver"), [("freebsd", "linux-6.18"), ("linux-6.18", "freebsd"), ("freebsd", "freebsd")]
+)
+def test_a_transfer_arrives_whole(sender: str, receiver: str, loss: float) -> None:
+    world = World(seed=3)
+    one, two = world.host("a", "10.0.0.1/24", profile=sender), world.host("b", "10.0.0.2/24", profile=receiver)
+    world.link(one, two, delay=10 * MSEC, loss=loss)
+    client, server = one.process("client"), two.process("server")
+    listener = server.socket(socket.AF_INET, socket.SOCK_STREAM)
+    server.bind(listener, ("0.0.0.0", 80))
+    server.listen(listener, 5)
+    fd = client.socket(socket.AF_INET, socket.SOCK_STREAM)
+    with pytest.raises(BlockingIOError):
+        client.connect(fd, ("10.0.0.2", 80))
+    world.run(30 * SEC)
+    conn = server.accept(listener)[0]
+    whole = bytes(i * 7 % 251 for i in range(200_000))
+    sent, got = 0, b""
+    for _ in range(20_000):
+        with suppress(BlockingIOError):
+            if sent < len(whole):
+                sent += client.send(fd, whole[sent:])
+                if sent == len(whole):
+                    client.shutdown(fd, socket.SHUT_WR)
+        with suppress(BlockingIOError):
+            piece = server.recv(conn, 65536)
+            got += piece
+            if not piece:
+                break
+        world.run(10 * MSEC)
+    assert got == whole
+    server.close(conn)
+    client.close(fd)
+    world.run(200 * SEC)
+    assert [row.state.name for host in (one, two) for row in host.rows()] == ["LISTEN"]
