@@ -168,6 +168,8 @@ class KernelMachine:
             return
         try:
             self.namespace.set_sysctl(name, value)
+            if name == "net.ipv4.tcp_congestion_control":
+                self.congestion = ""
         except PermissionError:
             if name != "net.ipv4.tcp_congestion_control":
                 raise UsageError(f"sysctl {name} cannot be set in a network namespace") from None

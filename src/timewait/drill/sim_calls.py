@@ -9,9 +9,9 @@ from timewait.base.instant import MSEC, NEVER
 from timewait.drill.machine import Address, Answer
 from timewait.host.messages import receive_message
 from timewait.host.pipe import PIPE_SIZE, MemoryFile, PipeEnd, make_pipe
-from timewait.host.sockopt import MSG_ERRQUEUE
+from timewait.host.sockopt import MSG_ERRQUEUE, SO_RCVTIMEO, SO_SNDTIMEO, SOL_SOCKET
 from timewait.host.tcp_socket import TcpSocket
-from timewait.tcp.states import SYN_SENT
+from timewait.tcp.states import CLOSING, FIN_WAIT_1, LAST_ACK, SYN_SENT
 
 if TYPE_CHECKING:
     from timewait.drill.sim import SimMachine, Waiting
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SOL_TCP = 6
 TCP_TEXT = (13, 14, 31, 32, 33)
 """Options of TCP whose value is no number: congestion control, MD5 keys, ULP, the fast open key."""
+LINGERING = (FIN_WAIT_1, CLOSING, LAST_ACK)
+"""States in which close() with SO_LINGER still waits (sk_stream_closing)."""
 MSG_DONTWAIT = 0x40
 MSG_WAITALL = 0x100
 MSG_MORE = 0x8000
@@ -34,6 +36,8 @@ class SimCalls:
     def __init__(self, machine: "SimMachine") -> None:
         self.machine = machine
         self.process = machine.process
+        self.timeouts: dict[tuple[int, int], int] = {}
+        """SO_RCVTIMEO and SO_SNDTIMEO in ns, by descriptor and option: hosts' calls never wait, scripts' do."""
 
     def _waits(self, fd: int, flags: int = 0) -> bool:
         """Whether a call on this descriptor waits rather than fail with EAGAIN."""
@@ -90,8 +94,17 @@ class SimCalls:
                     raise
             yield NEVER
 
-    def close(self, fd: int) -> Answer:
+    def close(self, fd: int) -> "Waiting":
+        """With SO_LINGER it waits until the peer has acknowledged everything, or the time is over."""
+        file = self.process.file(fd)
+        waits = isinstance(file, TcpSocket) and file.linger > 0 and file.refs == 1 and self._waits(fd)
         self.process.close(fd)
+        if isinstance(file, TcpSocket) and waits:
+            machine = self.machine
+            deadline = machine.now() + int(file.linger)
+            t = file.tcb
+            while t is not None and not t.done and t.state in LINGERING and machine.now() < deadline:
+                yield deadline
         return _done(0)
 
     def shutdown(self, fd: int, how: int) -> Answer:
@@ -103,11 +116,23 @@ class SimCalls:
         data = value if isinstance(value, bytes) else (value & 0xFFFFFFFF).to_bytes(4, "little")[:size]
         return Answer(0, values={"value": data})
 
+    def _timeout(self, fd: int, name: int) -> int:
+        """When a call on this descriptor gives up (SO_RCVTIMEO, SO_SNDTIMEO), ns; NEVER without such a limit."""
+        span = self.timeouts.get((fd, name), 0)
+        return self.machine.now() + span if span else NEVER
+
     def setsockopt(self, fd: int, level: int, name: int, value: bytes | None, size: int) -> Answer:
         if value is None:
             if size:
                 raise os_error(errno.EFAULT)
             value = b""
+        if level == SOL_SOCKET and name in (SO_RCVTIMEO, SO_SNDTIMEO):
+            if len(value) < 16:
+                raise os_error(errno.EINVAL)
+            self.process.file(fd)
+            seconds, micros = struct.unpack_from("<qq", value)
+            self.timeouts[(fd, name)] = (seconds * 1_000_000 + micros) * 1000
+            return _done(0)
         if level == SOL_TCP and name not in TCP_TEXT and size < 4:
             raise os_error(errno.EINVAL)
         self.process.setsockopt(fd, level, name, _value(value[:size] if size < len(value) else value))
@@ -120,6 +145,7 @@ class SimCalls:
         if data is None:
             raise os_error(errno.EFAULT)
         sent = 0
+        deadline = self._timeout(fd, SO_SNDTIMEO)
         while True:
             try:
                 if address is not None and not sent:
@@ -127,7 +153,7 @@ class SimCalls:
                 else:
                     sent += self.process.send(fd, data[sent:], flags)
             except BlockingIOError as error:
-                if not self._waits(fd, flags):
+                if not self._waits(fd, flags) or self.machine.now() >= deadline:
                     if sent:
                         break
                     raise
@@ -136,7 +162,7 @@ class SimCalls:
                     yield from self._connected(fd)
                     address = None
                     continue
-                yield NEVER
+                yield deadline
                 continue
             except OSError:
                 if sent:
@@ -156,15 +182,18 @@ class SimCalls:
         """recv, recvfrom, read."""
         wanted = 1 if size is None else size
         got = b""
+        deadline = self._timeout(fd, SO_RCVTIMEO)
         while True:
             try:
                 piece = self.process.recv(fd, wanted - len(got), flags | MSG_PEEK if size is None else flags)
             except BlockingIOError:
                 if got and not flags & MSG_WAITALL:
                     break
-                if not self._waits(fd, flags):
+                if not self._waits(fd, flags) or self.machine.now() >= deadline:
+                    if got:
+                        break
                     raise
-                yield NEVER
+                yield deadline
                 continue
             if piece and size is None:
                 raise os_error(errno.EFAULT)

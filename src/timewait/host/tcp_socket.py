@@ -128,6 +128,7 @@ class TcpSocket(ConnectionOwner):
         listener.owner = self
         listener.v6only = self.bound.v6only
         listener.options.rcvbuf = self.options.rcvbuf or layer.net.sysctl.tcp_rmem[1]
+        listener.options.rcvbuf_locked = self.options.rcvbuf != 0
         listener.options.user_mss = self.options.user_mss
         listener.defer_accept = self.options.defer_accept
         listener.syn_retries = self.options.syn_retries
@@ -524,7 +525,7 @@ class TcpSocket(ConnectionOwner):
             self.own_options().rcvbuf = self._buffer_size(number, MIN_RCVBUF)
             self.options.apply_buffers(self.tcb)
             if self.listener is not None:
-                self.listener.options.rcvbuf = self.options.rcvbuf
+                self.listener.options.rcvbuf, self.listener.options.rcvbuf_locked = self.options.rcvbuf, True
         elif name == SO_OOBINLINE:
             self.own_options().oob_inline = bool(number)
             if self.tcb is not None:

@@ -158,6 +158,8 @@ class ListenOptions:
 
     def __init__(self) -> None:
         self.rcvbuf: i64 = 0
+        self.rcvbuf_locked = False
+        """SO_RCVBUF was set: no window beyond it will be offered, so none needs scaling."""
         self.user_mss: i64 = 0
         self.advmss: i64 = 1460
         self.no_options = False
@@ -209,7 +211,8 @@ def choose_window(net: Net, req: Request, options: ListenOptions) -> None:
     """The window to offer: multiples of what a segment will carry (tcp_openreq_init_rwin)."""
     space = window_from_space(net.sysctl, options.rcvbuf)
     mss = i64(req.advmss) - (12 if req.ts_ok else 0)
-    window, clamp, scale = initial_window(net.sysctl, space, mss, req.snd_wscale >= 0)
+    most: i64 = space if options.rcvbuf_locked else 0
+    window, clamp, scale = initial_window(net.sysctl, space, mss, req.snd_wscale >= 0, most)
     bsd = net.sysctl.bsd
     if bsd is not None:
         window = min(options.rcvbuf, MAX_WINDOW)

@@ -41,13 +41,16 @@ def space_from_window(sysctl: Sysctl, window: i64) -> i64:
     return (window << scale) // ((1 << scale) - 1)
 
 
-def initial_window(sysctl: Sysctl, space: i64, mss: i64, scaling: bool) -> tuple[i64, i64, i64]:
+def initial_window(sysctl: Sysctl, space: i64, mss: i64, scaling: bool, most: i64 = 0) -> tuple[i64, i64, i64]:
     """(window to offer in a SYN, window clamp, scale) for a buffer that offers `space`.
 
     The window is a multiple of mss; the scale is the least with which the largest
-    allowed buffer can be offered (tcp_select_initial_window).
+    allowed buffer can be offered (tcp_select_initial_window). `most`: what a buffer that
+    the program has fixed can ever offer; 0: no such limit.
     """
     clamp: i64 = 65535 << MAX_WSCALE
+    if 0 < most < clamp:
+        clamp = most
     if space > clamp:
         space = clamp
     window = space
@@ -59,6 +62,8 @@ def initial_window(sysctl: Sysctl, space: i64, mss: i64, scaling: bool) -> tuple
     scale: i64 = 0
     if scaling:
         largest = space if space > sysctl.tcp_rmem[2] else sysctl.tcp_rmem[2]
+        if largest > clamp:
+            largest = clamp
         scale = min(max(int(largest).bit_length() - 1 - 15, 0), MAX_WSCALE)
     if 65535 << scale < clamp:
         clamp = 65535 << scale
