@@ -1086,7 +1086,12 @@ INDEX: Final[dict[str, Entry]] = {
     ),
     "OPS-03": Entry("operations", "The limit of descriptors that counts", "真正起作用的描述符上限", "true", "sim", ""),
     "OPS-04": Entry(
-        "operations", "Parameters are one network namespace's", "参数属于网络命名空间", "true", "sim live kernel", ""
+        "operations",
+        "Parameters are one network namespace's",
+        "参数属于网络命名空间",
+        "true",
+        "sim",
+        "namespace nonlocal echo unreachable all-unreachable frto paced reordering idle urgent fragments",
     ),
     "OPS-05": Entry(
         "operations",

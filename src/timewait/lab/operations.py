@@ -10,6 +10,7 @@ from timewait.host.procfs import netstat_table, ss_table
 from timewait.lab.bench import Bench
 from timewait.lab.frame import ANYWHERE, T, Verdict, lab
 from timewait.lab.judge import in_seconds
+from timewait.lab.parameters import MEANINGS, STORIES
 from timewait.tcp.states import State
 
 P: Final = "net.ipv4.tcp_"
@@ -166,9 +167,11 @@ def which_limit(bench: Bench) -> Verdict:
         " changes nothing inside.",
         "写入 /etc/sysctl.d/；容器则在 pod 或容器的 sysctls 中设置，改宿主机对容器内无效。",
     ),
-    on=ANYWHERE,
+    variants={"namespace": T("set here, read there", "此处设置、彼处读取"), **MEANINGS},
 )
 def one_namespace(bench: Bench) -> Verdict:
+    if bench.variant in STORIES:
+        return STORIES[bench.variant](bench)
     before = bench.sysctl(P + "fin_timeout", "client")
     bench.set_sysctl("server", P + "fin_timeout", before // 2)
     values = bench.sysctl(P + "fin_timeout", "server"), bench.sysctl(P + "fin_timeout", "client")
