@@ -77,7 +77,7 @@ SHOWN = {
     V4 + "tcp_thin_linear_timeouts": ("KA-08", "unacked", 1),
     V4 + "tcp_timestamps": ("SOCK-12", "", 0),
     V4 + "tcp_tso_win_divisor": ("MSS-03", "", 0),
-    V4 + "tcp_tw_recycle": ("CLS-01", "", 1),
+    V4 + "tcp_tw_recycle": ("SOCK-10", "", 1),
     V4 + "tcp_tw_reuse": ("TW-23", "2", 1),
     V4 + "tcp_tw_reuse_delay": ("EST-26", "", 1),
     V4 + "tcp_window_scaling": ("SOCK-12", "", 0),
