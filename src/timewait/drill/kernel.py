@@ -104,6 +104,7 @@ class KernelMachine:
         now = int(self.clock.now())
         if packet.dst == self.remote:
             self.record.sent("local", packet, now)
+            self.record.received("remote", packet, now)
             self.outgoing.append((now, packet))
 
     def _lost(self, packet: Packet | Buffer, drop: Drop) -> None:
@@ -124,6 +125,7 @@ class KernelMachine:
     # Packets and calls
 
     def inject(self, packet: Packet) -> None:
+        self.record.sent("remote", packet, int(self.clock.now()))
         self.record.received("local", packet, int(self.clock.now()))
         self._end.transmit(packet)
 

@@ -91,6 +91,7 @@ class SimMachine:
         """Settings that exist on Linux and change nothing here."""
 
     def _sent(self, packet: Packet) -> None:
+        self.record.received("remote", packet, self.clock.time)
         self.outgoing.append((self.clock.time, packet))
 
     # Time
@@ -129,6 +130,7 @@ class SimMachine:
     # Packets and calls
 
     def inject(self, packet: Packet) -> None:
+        self.record.sent("remote", packet, self.clock.time)
         self.host.receive(packet, self.iface)
         self._settle()
 
