@@ -25,7 +25,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-from timewait.run import current, selecting, threads, tls
+from timewait.run import current, openssl, selecting, threads, tls
 from timewait.run.errors import MisuseError
 from timewait.run.loop import new_event_loop
 from timewait.run.names import getaddrinfo, getnameinfo, resolve
@@ -221,6 +221,8 @@ def _patch_classes() -> None:
     popen: Any = subprocess.Popen
     popen.__init__ = _guarded(popen.__init__, "subprocess", CHILD)
     tls_context: Any = ssl.SSLContext
+    tls_context._wrap_bio = openssl.wrap_bio(tls_context._wrap_bio)
+    openssl.seed_randomness()
     tls_context.wrap_socket = tls.wrap_socket(tls_context.wrap_socket)
     process: Any = multiprocessing.process.BaseProcess
     process.start = _guarded(process.start, "multiprocessing", CHILD)

@@ -57,6 +57,8 @@ class NetHost:
         self.programs: list[Program] = []
         self.random = random.Random(net.world.streams.child("programs of " + host.name).seed)
         """What `random` and os.urandom give its programs."""
+        self.secrets = random.Random(net.world.streams.child("secrets of " + host.name).seed)
+        """What OpenSSL draws for its programs."""
         self._booted = 0
         """When it last booted, in ns of the world."""
 

@@ -1,8 +1,7 @@
 """TLS on simulated sockets for blocking programs: `SSLContext.wrap_socket` over OpenSSL's memory buffers.
 
-asyncio needs none of this: its TLS works on buffers already. OpenSSL draws its own
-randomness and looks at the machine's own clock for certificates, so that with TLS equal
-seeds give equal times and lengths, but other octets.
+asyncio needs none of this: its TLS works on buffers already. Randomness and the validity of
+certificates are the host's: see openssl.py.
 """
 
 import socket
