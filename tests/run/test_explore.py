@@ -1,12 +1,16 @@
 """Plans grow from their seed, hit who is there, and shrink to the fault that matters."""
 
+import errno
+
 import pytest
 
 from run.ends import Pair
 from timewait.base.errors import UsageError
+from timewait.base.instant import SEC
 from timewait.record.entries import Noted
 from timewait.run.case import Case, Planned
 from timewait.run.explore import MENU, describe, menu, plan, schedule, weaker
+from timewait.run.net import EPOCH, Net
 from timewait.run.shrink import Shrinker, simpler
 
 
@@ -116,3 +120,63 @@ def test_words():
     assert describe(Planned("lossy", 1500, 2000, 0.3, 0, 0)) == "at 1.5 s lossy 30 % for 2 s"
     assert describe(Planned("crash", 0, 2000, 0.0, 0, 0)) == "at 0 s crash"
     assert weaker("throttle", 64.0) == 256.0 and weaker("throttle", 1000.0) == 1000.0
+
+
+def ticking(net, restart=False):
+    """A host whose program notes each second of its wall clock."""
+    ticks = []
+
+    def program():
+        import time
+
+        while True:
+            ticks.append((round(net.now), round(time.time()) - EPOCH // SEC))
+            time.sleep(1)
+
+    net.host("a")
+    return ticks, net.host("b").run(program, daemon=True, restart=restart)
+
+
+@pytest.mark.parametrize(
+    ("verb", "value", "expected"),
+    [
+        ("freeze", 0.0, [0, 1, 2, 5, 6]),
+        ("crash", 0.0, [0, 1, 2]),
+        ("reboot", 0.0, [0, 1, 2, 5, 6]),
+        ("shift_clock", 60.0, [0, 1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_process_verbs_happen_to_programs(verb, value, expected):
+    with Net(seed=1) as net:
+        ticks, _ = ticking(net, restart=True)
+        schedule(net, (Planned(verb, 2500, 2600, value, 999, 0),))
+        net.wire()
+        net.run(6.7)
+        # A program that was stopped, or begins anew, ticks from where the stop ended.
+        assert [second for second, _ in ticks] == expected
+        shifted = {wall - second for second, wall in ticks}
+        assert shifted == ({0, 60} if verb == "shift_clock" else {0})
+        assert net.acts == []
+
+
+def test_exhausted_descriptors_and_ports_meet_programs():
+    with Net(seed=1) as net:
+        found = []
+
+        def program():
+            import socket
+            import time
+
+            for _ in range(3):
+                try:
+                    socket.socket().close()
+                    found.append(0)
+                except OSError as error:
+                    found.append(error.errno)
+                time.sleep(1)
+
+        net.host("b")
+        net.host("a").run(program)
+        schedule(net, (Planned("exhaust_fds", 500, 1000, 0.0, 999, 0),))
+        net.run()
+        assert found == [0, errno.EMFILE, 0]
