@@ -20,6 +20,7 @@ from timewait.tcp.loss.scoreboard import (
     F_DATA_ACKED,
     F_DATA_SACKED,
     F_DSACKING,
+    F_ECE,
     F_ORIG_SACK_ACKED,
     F_RETRANS_DATA_ACKED,
     F_SET_TIMER,
@@ -42,7 +43,7 @@ from timewait.tcp.segments import update_mss
 from timewait.tcp.send import writable
 from timewait.tcp.states import SYN_SENT
 from timewait.tcp.tcb import CA_CWR, CA_OPEN, CA_RECOVERY, WAKE_OUT, Tcb
-from timewait.wire.packet import FIN, SYN, Segment
+from timewait.wire.packet import ECE, FIN, SYN, Segment
 
 ACK_OK: Final = 1
 ACK_OLD: Final = 0
@@ -71,7 +72,8 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
     t.probes_out = 0
     t.rcv_tstamp = now
     quiet = t.ca_state == CA_OPEN and t.sacked_out == 0 and t.lost_out == 0
-    if quiet and ack != prior_una and not seg.sacks and prior_packets:
+    echo = t.ecn_ok and seg.flags & (ECE | SYN) == ECE
+    if quiet and ack != prior_una and not seg.sacks and prior_packets and not echo:
         _fast_ack(t, seg, ack, now)
         return ACK_OK
     found = AckState()
@@ -83,6 +85,8 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
         t.retransmits = 0
     if seg.length or seg.flags & 0x03:
         found.flag |= F_DATA
+    if echo:
+        found.flag |= F_ECE
     _update_window(t, seg, ack, found)
     if seg.sacks:
         apply_sacks(t, seg, ack, found, now)
@@ -178,6 +182,9 @@ def _after_clean(t: Tcb, seg: Segment, ack: i64, prior_una: i64, found: AckState
 def _rate_and_window(t: Tcb, found: AckState, delivered: i64, lost: i64, now: i64) -> None:
     """The rate sample is complete: the window follows (tcp_cong_control)."""
     rs = found.rate
+    if found.flag & F_ECE:
+        t.delivered_ce += delivered
+        t.net.counters.TcpExtTCPDeliveredCE += delivered
     rate_generate(t, rs, delivered, lost, now)
     if t.cc is not None and t.cc.controls:
         t.cc.control(t, rs, now)

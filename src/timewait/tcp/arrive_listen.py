@@ -13,6 +13,7 @@ from timewait.tcp.bsd.layout import lay_out
 from timewait.tcp.bsd.parameters import BsdParameters
 from timewait.tcp.bsd.window import MAX_WINDOW, window_scale
 from timewait.tcp.cookies import cookie_timestamp, make_cookie
+from timewait.tcp.ecn import accepts
 from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop, Why
@@ -204,6 +205,9 @@ def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, n
     bsd = sysctl.bsd
     if bsd is not None:
         req.ecn = seg.flags & (ECE | CWR) == ECE | CWR and bsd.ecn_enable in (1, 2)
+    else:
+        # A cookie does not remember it.
+        req.ecn = not cookie and accepts(sysctl, seg)
     return req
 
 
@@ -238,9 +242,9 @@ def syn_ack(net: Net, req: Request, why: Why, now: i64) -> Segment:
         else:
             seg.tsval = (now // MSEC + req.ts_offset) & 0xFFFFFFFF
         req.sent_tsval(seg.tsval)
+    if req.ecn:
+        seg.flags |= ECE
     if net.profile.bsd:
-        if req.ecn:
-            seg.flags |= ECE
         seg.raw_options = lay_out(seg)
     return seg
 
@@ -428,6 +432,7 @@ def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64
     t.wscale_ok = req.snd_wscale >= 0
     t.snd_wscale = i64(req.snd_wscale) if t.wscale_ok else 0
     t.sack_ok = req.sack_ok
+    t.ecn_ok = req.ecn and not net.profile.bsd
     t.ts_ok = req.ts_ok
     t.ts_recent = req.ts_recent
     t.ts_recent_stamp = stamp(now) if req.ts_ok else 0

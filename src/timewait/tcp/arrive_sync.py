@@ -12,6 +12,7 @@ from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_geq, seq_gt, seq_lt
 from timewait.tcp.ack import ACK_OK, ack_drop_reason, process_ack
 from timewait.tcp.delack import ack_now, check_ack, enter_pingpong_mode, schedule_ack
+from timewait.tcp.ecn import data_arrived
 from timewait.tcp.established import establish
 from timewait.tcp.fate import become_time_wait, fail, finish, reply_reset
 from timewait.tcp.keepalive import fin_timeout
@@ -356,6 +357,8 @@ def _check_text(t: Tcb, seg: Segment, now: i64) -> None:
     if seg.length:
         t.data_segs_in += 1
         t.last_data_recv = now
+        if t.ecn_ok:
+            data_arrived(t, seg)
     if accept_data(t, seg, now):
         _fin_received(t, now)
 

@@ -9,6 +9,7 @@ from timewait.base.seq import seq_diff
 from timewait.tcp.ack import process_ack
 from timewait.tcp.arm import arm
 from timewait.tcp.delack import ack_now, enter_quickack_mode, in_pingpong_mode
+from timewait.tcp.ecn import agree
 from timewait.tcp.established import ready_to_transfer, syn_ack_covers, take_options
 from timewait.tcp.fastopen import syn_ack_arrived
 from timewait.tcp.fate import fail, reply_reset
@@ -68,6 +69,7 @@ def _echo_is_ours(t: Tcb, seg: Segment, now: i64) -> bool:
 def _take_syn(t: Tcb, seg: Segment, now: i64) -> None:
     """The peer's SYN: its ISN, window and options."""
     take_options(t, seg, now)
+    agree(t, seg)
     t.irs = seg.seq
     t.rcv_nxt = (seg.seq + 1) & 0xFFFFFFFF
     t.rcv_wup = t.rcv_nxt

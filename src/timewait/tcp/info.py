@@ -17,6 +17,7 @@ TCPI_OPT_TIMESTAMPS = 1
 TCPI_OPT_SACK = 2
 TCPI_OPT_WSCALE = 4
 TCPI_OPT_ECN = 8
+TCPI_OPT_ECN_SEEN = 16
 TCPI_OPT_SYN_DATA = 32
 
 
@@ -30,6 +31,10 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         options |= TCPI_OPT_SACK
     if t.wscale_ok:
         options |= TCPI_OPT_WSCALE
+    if t.ecn_ok:
+        options |= TCPI_OPT_ECN
+        if t.ecn_seen:
+            options |= TCPI_OPT_ECN_SEEN
     if t.syn_data_acked:
         options |= TCPI_OPT_SYN_DATA
     return {

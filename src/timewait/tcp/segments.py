@@ -7,11 +7,12 @@ from timewait.base.seq import seq_gt, seq_lt
 from timewait.tcp.bsd.sack import reported
 from timewait.tcp.bsd.syn import finish_syn
 from timewait.tcp.delack import ack_was_sent
+from timewait.tcp.ecn import offer
 from timewait.tcp.reasons import Why
 from timewait.tcp.states import SYN_SENT
 from timewait.tcp.tcb import MSS_DEFAULT, Tcb
 from timewait.tcp.window import select_window
-from timewait.wire.packet import ACK, PROTO_TCP, RST, URG, Segment
+from timewait.wire.packet import ACK, ECE, PROTO_TCP, RST, URG, Segment
 
 TS_OPTION_LENGTH: Final = 12
 """Timestamps with two NOPs, as every Linux segment carries them."""
@@ -55,6 +56,8 @@ def established_segment(t: Tcb, flags: i64, seq: i64, why: Why, now: i64) -> Seg
         seg.sacks = take_sack_blocks(t)
     if t.urgent_out and urgent_mode(t):
         _point_to_urgent(t, seg)
+    if t.ecn_demand_cwr:
+        seg.flags |= ECE
     ack_was_sent(t, now)
     return seg
 
@@ -119,6 +122,8 @@ def syn_segment(t: Tcb, flags: i64, why: Why, now: i64) -> Segment:
         t.rcv_wup = t.rcv_nxt
     if t.bsd:
         finish_syn(t, seg)
+    else:
+        offer(t, seg)
     return seg
 
 

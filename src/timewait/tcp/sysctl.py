@@ -44,6 +44,8 @@ class Sysctl:
     tcp_tso_rtt_log: i64 = 9
     tcp_dsack: i64 = 1
     tcp_early_retrans: i64 = 3
+    tcp_ecn: i64 = 2
+    tcp_ecn_fallback: i64 = 1
     tcp_fastopen: i64 = 1
     tcp_fastopen_key: str = "00000000-00000000-00000000-00000000"
     tcp_fin_timeout: i64 = 60
@@ -231,6 +233,8 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "tcp_tso_rtt_log", "super-segments halve for each 2**n us of RTT; 0: never grow for it", "", 0, 255),
         Spec(v4 + "tcp_dsack", "report duplicates with SACK (RFC 2883)", "", 0, 255),
         Spec(v4 + "tcp_early_retrans", "3: tail loss probe on, 0: off", "", 0, 4),
+        Spec(v4 + "tcp_ecn", "ECN: 0 off, 1 ask and agree, 2 agree when asked", "", 0, 2),
+        Spec(v4 + "tcp_ecn_fallback", "a repeated SYN does not ask for ECN", "", 0, 1),
         Spec(v4 + "tcp_fastopen", "bit 0 client, 1 server, 2 client without cookie, 9 server without cookie", ""),
         Spec(v4 + "tcp_fastopen_key", "keys of the server's cookies, the second for older ones", kind="keys"),
         Spec(v4 + "tcp_fin_timeout", "life of an orphan in FIN-WAIT-2", "s"),
@@ -295,8 +299,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_comp_sack_nr": "44",
     "net.ipv4.tcp_comp_sack_slack_ns": "100000",
     "net.ipv4.tcp_early_demux": "1",
-    "net.ipv4.tcp_ecn": "2",
-    "net.ipv4.tcp_ecn_fallback": "1",
     "net.ipv4.tcp_ecn_option": "2",
     "net.ipv4.tcp_ecn_option_beacon": "3",
     "net.ipv4.tcp_ehash_entries": "-262144",

@@ -280,6 +280,13 @@ class Tcb(Endpoint):
         self.total_rto_time: i64 = 0
         self.rto_stamp: i64 = 0
         """When the first timeout of the current row was; 0: none."""
+        self.ecn_ok = False
+        """Both ends agreed to ECN, or our SYN has asked (TCP_ECN_OK)."""
+        self.ecn_queue_cwr = False
+        """The next new data says CWR."""
+        self.ecn_demand_cwr = False
+        """A CE mark came: every segment of ours says ECE until the peer's CWR."""
+        self.ecn_seen = False
         self.delivered_ce: i64 = 0
         """Segments delivered with CE marks, as far as the peer's ECE tells."""
         self.retrans_stamp: i64 = 0

@@ -10,6 +10,7 @@ from timewait.tcp.arm import arm, check_probe_timer, rearm_rto
 from timewait.tcp.cc.base import EVENT_CWND_RESTART, EVENT_TX_START
 from timewait.tcp.chrono import account
 from timewait.tcp.delack import in_pingpong_mode
+from timewait.tcp.ecn import data_leaves
 from timewait.tcp.loss.mark import split_sent
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.loss.tlp import schedule_loss_probe
@@ -204,6 +205,8 @@ def _transmit_new(t: Tcb, data: Buffer, length: i64, flags: i64, mss: i64, now: 
     if length > 0:
         seg.payload = data
         seg.length = length
+        if t.ecn_ok:
+            data_leaves(t, seg)
         if length > mss:
             seg.gso_size = mss
             t.segs_out += segs - 1

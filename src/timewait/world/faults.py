@@ -177,6 +177,14 @@ class Faults:
                 fault.put(pipe, "bad_state", False)
         return fault
 
+    def mark(self, probability: float = 0.0, *, above: int = 0, sender: str | None = None) -> Fault:
+        """Packets that are ECN-capable are marked CE: at random, or where more than `above` wait at the transmitter."""
+        check_amount("above", above, "packets")
+        fault = self._chance("mark", probability, sender)
+        for pipe in self.directions(sender):
+            fault.put(pipe, "mark_above", above)
+        return fault
+
     def corrupt(self, probability: float, *, sender: str | None = None) -> Fault:
         """Some packets arrive with one bit flipped."""
         return self._chance("corrupt", probability, sender)

@@ -142,6 +142,10 @@ class Pipe(Line):
         self.reorder_delay: i64 = 0
         """For how long, ns; 0: the link's delay, at least 1 ms."""
         self.duplicate: float = 0.0
+        self.mark: float = 0.0
+        """Probability that a packet which is ECT is marked CE (RFC 3168)."""
+        self.mark_above: i64 = 0
+        """Mark packets that find so many waiting, as a queue with active management would; 0: never."""
         self.corrupt: float = 0.0
         """Probability that one bit of the datagram flips."""
         self.mtu: i64 = 0
@@ -172,6 +176,7 @@ class Pipe(Line):
         self.reorder_draws = streams.stream(base + "reorder")
         self.duplicate_draws = streams.stream(base + "duplicate")
         self.corrupt_draws = streams.stream(base + "corrupt")
+        self.mark_draws = streams.stream(base + "mark")
         self.jitter_draws = streams.stream(base + "jitter")
 
     def refresh(self) -> None:
@@ -185,6 +190,7 @@ class Pipe(Line):
             or self.reorder
             or self.duplicate
             or self.corrupt
+            or self.mark
             or self.jitter
             or self.rate
             or self.mtu
@@ -275,6 +281,8 @@ class Pipe(Line):
             return
         if damaged:
             item = self._damage(item)
+        if self.mark or self.mark_above:
+            item = self._mark(item)
         departure = self._transmit(length)
         if departure < 0:
             self._drop(item, Drop.LINK_QUEUE_FULL)
@@ -289,6 +297,17 @@ class Pipe(Line):
             departure = self._transmit(length)
             if departure >= 0:
                 self._push(item, max(departure + self.delay + extra, arrival) + held)
+
+    def _mark(self, item: Packet | bytes) -> Packet | bytes:
+        """CE on a copy, where the sender is ECN-capable."""
+        chosen = self.mark > 0 and self.mark_draws.random() < self.mark
+        if self.mark_above and len(self.waiting) > self.mark_above:
+            chosen = True
+        if not chosen or isinstance(item, bytes) or not item.tos & 3:
+            return item
+        twin = item.copy()
+        twin.tos |= 3
+        return twin
 
     def _draw_loss(self) -> bool:
         lost = self.loss > 0 and self.loss_draws.random() < self.loss

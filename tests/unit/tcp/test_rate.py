@@ -15,14 +15,16 @@ TCP_CONGESTION = 13
 SO_MAX_PACING_RATE = 47
 
 
-def transfer(algorithm, *, rate=10 * MBIT, delay=10 * MSEC, queue=100, loss=0.0, seconds=4, pacing=0, seed=1):
+def transfer(algorithm, *, rate=10 * MBIT, delay=10 * MSEC, queue=100, loss=0.0, seconds=4, pacing=0, above=0, seed=1):
     """A program that sends without end for so many seconds: its goodput in bit/s and its connection."""
     world = World(seed=seed)
-    a = world.host("a", "10.0.0.1/24", sysctl={"net.ipv4.tcp_congestion_control": algorithm})
+    a = world.host("a", "10.0.0.1/24", sysctl={"net.ipv4.tcp_congestion_control": algorithm, "net.ipv4.tcp_ecn": 1})
     b = world.host("b", "10.0.0.2/24")
     link = world.link(a, b)
     link.configure(delay=delay, rate=rate, queue=queue)
     link.lossy(loss, sender="a")
+    if above:
+        link.mark(above=above, sender="a")
     sender, receiver = a.process("sender"), b.process("receiver")
     listener = receiver.socket(socket.AF_INET, socket.SOCK_STREAM)
     receiver.bind(listener, ("0.0.0.0", 80))
@@ -75,6 +77,16 @@ def test_bbr_does_not_take_losses_for_congestion():
 def test_no_round_trip_is_too_short_or_too_long(algorithm, delay):
     found = transfer(algorithm, delay=delay, seconds=3)
     assert found.goodput > 0.3 * 10 * MBIT, "stalled"
+
+
+@pytest.mark.parametrize("algorithm", ["reno", "cubic"])
+def test_a_queue_that_marks_loses_nothing(algorithm):
+    """RFC 3168: the window shrinks before the queue overflows."""
+    found = transfer(algorithm, above=20)
+    assert found.tcb.total_retrans == 0
+    assert found.tcb.delivered_ce > 0
+    assert found.goodput > 0.85 * 10 * MBIT
+    assert transfer(algorithm).tcb.total_retrans > 0
 
 
 def test_the_delivery_rate_is_the_links():

@@ -13,6 +13,7 @@ from timewait.tcp.loss.scoreboard import (
     F_DATA_ACKED,
     F_DATA_SACKED,
     F_DSACKING,
+    F_ECE,
     F_LOST_RETRANS,
     F_ORIG_SACK_ACKED,
     F_SET_TIMER,
@@ -34,7 +35,7 @@ from timewait.tcp.tcb import (
 )
 
 NOT_DUPLICATE: Final = F_DATA | F_WIN_UPDATE | F_DATA_ACKED | F_SYN_ACKED
-ALERT: Final = F_DATA_SACKED | F_DSACKING
+ALERT: Final = F_DATA_SACKED | F_DSACKING | F_ECE
 
 
 def current_ssthresh(t: Tcb) -> i64:
@@ -69,6 +70,16 @@ def init_cwnd_reduction(t: Tcb, now: i64) -> None:
     t.prr_delivered = 0
     t.prr_out = 0
     t.ssthresh = cc_ssthresh(t, now)
+    t.ecn_queue_cwr = t.ecn_ok
+
+
+def enter_cwr(t: Tcb, now: i64) -> None:
+    """The network marked instead of dropping: the same reduction without a loss (RFC 3168 6.1.2, tcp_enter_cwr)."""
+    t.prior_ssthresh = 0
+    if t.ca_state < CA_CWR:
+        t.undo_active = False
+        init_cwnd_reduction(t, now)
+        set_ca_state(t, CA_CWR, now)
 
 
 def cwnd_reduction(t: Tcb, delivered: i64, newly_lost: i64, flag: i64) -> None:
@@ -104,7 +115,7 @@ def end_cwnd_reduction(t: Tcb, now: i64) -> None:
         t.cwnd_stamp = now
 
 
-def enter_recovery(t: Tcb, now: i64) -> None:
+def enter_recovery(t: Tcb, now: i64, marked: bool = False) -> None:
     """Fast recovery begins (RFC 6675 5, tcp_enter_recovery)."""
     counters = t.net.counters
     if t.sack_ok:
@@ -114,7 +125,8 @@ def enter_recovery(t: Tcb, now: i64) -> None:
     t.prior_ssthresh = 0
     init_undo(t)
     if t.ca_state != CA_CWR:
-        t.prior_ssthresh = current_ssthresh(t)
+        if not marked:
+            t.prior_ssthresh = current_ssthresh(t)
         init_cwnd_reduction(t, now)
     set_ca_state(t, CA_RECOVERY, now)
 
@@ -153,6 +165,7 @@ def enter_loss(t: Tcb, now: i64) -> None:
     set_ca_state(t, CA_LOSS, now)
     t.high_seq = t.snd_nxt
     t.tlp_active = False
+    t.ecn_queue_cwr = t.ecn_ok
     t.frto = t.net.sysctl.tcp_frto != 0 and (first_reduction or t.retransmits > 0)
 
 
@@ -211,6 +224,10 @@ def fast_retransmit_alert(t: Tcb, found: AckState, duplicates: i64, prior_una: i
     flag = found.flag
     if t.packets_out == 0 and t.sacked_out:
         t.sacked_out = 0
+    marked = bool(flag & F_ECE)
+    if marked:
+        # There is congestion: no reduction is undone any more.
+        t.prior_ssthresh = 0
     if t.ca_state == CA_OPEN:
         t.retrans_stamp = 0
     elif seq_geq(t.snd_una, t.high_seq):
@@ -231,11 +248,11 @@ def fast_retransmit_alert(t: Tcb, found: AckState, duplicates: i64, prior_una: i
         elif _try_undo_partial(t, prior_una, now):
             return
         if _try_undo_dsack(t):
-            _try_to_open(t, now)
+            _try_to_open(t, now, marked)
         _identify_losses(t, found, now)
         if t.ca_state != CA_RECOVERY and _time_to_recover(t):
             # The undo left the episode, but a loss is evident: a new one begins.
-            enter_recovery(t, now)
+            enter_recovery(t, now, marked)
         return
     elif t.ca_state == CA_LOSS:
         _process_loss(t, found, duplicates, now)
@@ -253,9 +270,9 @@ def fast_retransmit_alert(t: Tcb, found: AckState, duplicates: i64, prior_una: i
         _try_undo_dsack(t)
     _identify_losses(t, found, now)
     if not _time_to_recover(t):
-        _try_to_open(t, now)
+        _try_to_open(t, now, marked)
         return
-    enter_recovery(t, now)
+    enter_recovery(t, now, marked)
     if not (t.sack_ok and t.net.sysctl.tcp_recovery & 1):
         _mark_head_lost(t)
 
@@ -267,10 +284,12 @@ def _time_to_recover(t: Tcb) -> bool:
     return not (t.sack_ok and t.net.sysctl.tcp_recovery & 1) and t.sacked_out >= t.reordering
 
 
-def _try_to_open(t: Tcb, now: i64) -> None:
+def _try_to_open(t: Tcb, now: i64, marked: bool) -> None:
     """No loss: Disorder while duplicates are outstanding, else Open (tcp_try_to_open)."""
     if not _any_retransmission(t):
         t.retrans_stamp = 0
+    if marked:
+        enter_cwr(t, now)
     if t.ca_state == CA_CWR:
         return
     state: i64 = CA_OPEN
@@ -397,6 +416,7 @@ def _undo_reduction(t: Tcb, unmark: bool, now: i64) -> None:
             t.ssthresh = t.prior_ssthresh
     t.cwnd_stamp = now
     t.undo_active = False
+    t.ecn_queue_cwr = False
     t.rack_advanced = True
 
 

@@ -20,6 +20,8 @@ F_WIN_UPDATE: Final = 0x002
 F_DATA_ACKED: Final = 0x004
 F_SYN_ACKED: Final = 0x010
 F_DATA_SACKED: Final = 0x020
+F_ECE: Final = 0x040
+"""The peer says that a CE mark reached it."""
 F_LOST_RETRANS: Final = 0x080
 F_ORIG_SACK_ACKED: Final = 0x200
 """Something that was never retransmitted has been delivered."""
