@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "serve": "Serve HTTP from this stack to the real network, over a TUN device.",
     "fetch": "Fetch a URL with this stack, over a TUN device.",
     "drill": "Run packetdrill scripts on this stack in virtual time, or on the running kernel.",
+    "sim": "Run a file of hosts and ordinary programs in virtual time.",
     "replay": "Run the failing case of a test again, from the token that pytest printed.",
     "bench": "Measure: segments/s, lifecycles/s, Gbit/s over TUN, bytes per connection.",
 }

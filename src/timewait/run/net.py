@@ -13,7 +13,8 @@ seconds, or words such as '20ms'.
 """
 
 import random
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -31,6 +32,8 @@ from timewait.run.names import numeric
 from timewait.run.program import Program
 from timewait.run.verbs import ProgramLike, Verbs
 from timewait.wire.address import network, pack, show
+from timewait.world.clock import RealClock
+from timewait.world.kernel import KernelHost
 from timewait.world.link import Link
 from timewait.world.network import World
 
@@ -127,6 +130,20 @@ class NetHost:
                 self.run(program.function, *program.args, name=program.name, daemon=program.daemon, restart=True)
 
 
+class NetKernel:
+    """A kernel of its own in the network (a namespace): its programs are real processes."""
+
+    def __init__(self, net: "Net", host: KernelHost) -> None:
+        self.net = net
+        self.host = host
+        self.name = host.name
+
+    def run(self, command: Sequence[str], *, timeout: float | str = 60.0) -> "subprocess.CompletedProcess[str]":
+        """Run a program to its end while the network goes on: its exit status and output. TimeoutExpired."""
+        self.net.prepare()
+        return self.host.run(command, timeout=quantity.length(timeout), while_=self.net.baton.run)
+
+
 class Net(Verbs):
     """A simulated network and the programs in it. Equal seeds and equal programs give equal runs."""
 
@@ -142,6 +159,7 @@ class Net(Verbs):
         streams: Streams = self.world.streams.child("programs")
         self.baton = Baton(self.world.clock, random.Random(streams.seed))
         self.hosts: dict[str, NetHost] = {}
+        self.kernels: dict[str, NetKernel] = {}
         self._names: dict[str, list[str]] = {}
         self._linked: set[str] = set()
         self._lan: Any = None
@@ -162,9 +180,18 @@ class Net(Verbs):
         self.hosts[name] = made
         return made
 
-    def link(self, a: NetHost | str, b: NetHost | str, **options: Any) -> Link:
-        """A cable between two hosts: delay, jitter ('20ms'), loss, duplicate, corrupt ('10%'), rate ('10Mbit'), ..."""
-        first, second = self._host(a), self._host(b)
+    def kernel(self, name: str, *addresses: str, mtu: int = 1500) -> "NetKernel":
+        """A network namespace as a further machine: the running kernel's TCP, for its own programs.
+
+        Only with clock="real", root and /dev/net/tun. It takes part in nothing but its `link`s.
+        """
+        made = NetKernel(self, KernelHost(name, self.world.clock, *addresses, mtu=mtu, tap=self.world.tap))
+        self.kernels[name] = made
+        return made
+
+    def link(self, a: "NetHost | NetKernel | str", b: "NetHost | NetKernel | str", **options: Any) -> Link:
+        """A cable between two machines: delay, jitter ('20ms'), loss, duplicate, corrupt ('10%'), rate ('10Mbit')."""
+        first, second = self._machine(a), self._machine(b)
         self._linked |= {first.name, second.name}
         made = self.world.link(first.host, second.host, **_options(options))
         self._lose()
@@ -220,7 +247,7 @@ class Net(Verbs):
 
     def settle(self, duration: float | str) -> None:
         """Let time pass for what is still under way, until nothing is or so much has passed. Failures stay unasked."""
-        self._prepare()
+        self.prepare()
         self.baton.run(lambda: True, self.world.now + quantity.length(duration))
 
     # Names
@@ -248,6 +275,13 @@ class Net(Verbs):
         if found is None:
             raise UsageError(f"{text!r} is neither a host ({', '.join(self.hosts) or 'there is none'}) nor an address")
         return found
+
+    def _machine(self, machine: "NetHost | NetKernel | str") -> "NetHost | NetKernel":
+        if isinstance(machine, NetKernel):
+            return machine
+        if isinstance(machine, str) and machine in self.kernels:
+            return self.kernels[machine]
+        return self._host(machine)
 
     def _host(self, host: NetHost | str) -> NetHost:
         if isinstance(host, NetHost):
@@ -279,7 +313,7 @@ class Net(Verbs):
         Raises what a program raised if nobody asked it for its result; DeadlockError when all
         wait and nothing is left to happen; OverdueError when `timeout` (seconds) has passed.
         """
-        self._prepare()
+        self.prepare()
         if duration is not None:
             until = self.world.now + quantity.length(duration)
             self.baton.run(lambda: True, until)
@@ -292,7 +326,7 @@ class Net(Verbs):
 
     def run_until(self, *programs: Program, timeout: float | str = LIMIT) -> None:
         """Run until these programs have ended. As run() raises, but for what they themselves raised."""
-        self._prepare()
+        self.prepare()
         self._until(lambda: not all(program.done for program in programs), timeout)
 
     def _until(self, unfinished: Any, timeout: float | str) -> None:
@@ -319,7 +353,8 @@ class Net(Verbs):
     def _unfinished(self) -> bool:
         return any(not program.done and not program.daemon for program in self.programs)
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Before programs run: modules loaded meanwhile are looked through, loose hosts wired."""
         install()
         self.wire()
 
@@ -340,6 +375,10 @@ class Net(Verbs):
         for program in self.programs:
             program.vanish()
         self.baton.close()
+        for kernel in self.kernels.values():
+            kernel.host.close()
+        if isinstance(self.world.clock, RealClock):
+            self.world.clock.close()
 
     def __enter__(self) -> Self:
         return self

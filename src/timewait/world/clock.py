@@ -5,9 +5,9 @@ one instant fire in the order in which they were scheduled.
 """
 
 import selectors
-import time
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
+from time import monotonic_ns
 from typing import Final, Protocol
 
 from timewait.base.errors import BudgetError
@@ -354,13 +354,13 @@ class RealClock(Scheduler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.origin: i64 = time.monotonic_ns()
+        self.origin: i64 = monotonic_ns()
         self.selector = selectors.DefaultSelector()
         self.readers: dict[int, Callable[[], object]] = {}
         self.writers: dict[int, Callable[[], object]] = {}
 
     def now(self) -> i64:
-        return time.monotonic_ns() - self.origin
+        return monotonic_ns() - self.origin
 
     def add_reader(self, fd: int, callback: Callable[[], object]) -> None:
         self.readers[fd] = callback

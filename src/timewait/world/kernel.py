@@ -149,14 +149,24 @@ class KernelHost(Port):
         self._children.append(child)
         return child
 
-    def run(self, command: Sequence[str], *, timeout: int = RUN_TIMEOUT) -> subprocess.CompletedProcess[str]:
-        """Run a program inside to its end while the world's clock goes on. TimeoutExpired after `timeout` ns."""
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout: int = RUN_TIMEOUT,
+        while_: Callable[[Callable[[], bool], int], object] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program inside to its end while the world's clock goes on. TimeoutExpired after `timeout` ns.
+
+        while_(predicate, deadline) lets the world go on instead of the clock's run_while.
+        """
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             child = self.start(command, stdout=out.fileno(), stderr=err.fileno())
             pidfd = os.pidfd_open(child.pid)
             self.clock.add_reader(pidfd, _nothing)
             try:
-                self.clock.run_while(lambda: child.poll() is None, self.clock.now() + timeout)
+                goes_on = while_ or self.clock.run_while
+                goes_on(lambda: child.poll() is None, self.clock.now() + timeout)
             finally:
                 self.clock.remove_reader(pidfd)
                 os.close(pidfd)
