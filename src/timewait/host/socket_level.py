@@ -1,6 +1,7 @@
 """SOL_SOCKET options of a TCP socket (sk_getsockopt), and what its calls make of their arguments."""
 
 import errno
+from typing import Final
 
 from timewait.base.errors import os_error
 from timewait.base.instant import SEC
@@ -26,6 +27,21 @@ from timewait.host.tcp_options import TcpOptions
 from timewait.tcp.sysctl import Sysctl
 from timewait.tcp.tcb import Tcb
 from timewait.wire.packet import Buffer
+
+MIN_SNDBUF: Final = 4608
+"""SOCK_MIN_SNDBUF, rounded as Linux shows it."""
+MIN_RCVBUF: Final = 2304
+"""SOCK_MIN_RCVBUF."""
+
+
+def buffer_size(number: int, least: int, sysctl: Sysctl) -> int:
+    """Linux doubles what is asked for, to make room for overhead; FreeBSD takes it as it is."""
+    bsd = sysctl.bsd
+    if bsd is None:
+        return max(2 * number, least)
+    if not 0 < number <= bsd.maxsockbuf:
+        raise os_error(errno.ENOBUFS)
+    return number
 
 
 def socket_option(name: int, options: TcpOptions, bound: PortOwner, t: Tcb | None, sysctl: Sysctl) -> int:

@@ -11,7 +11,7 @@ from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, Socket
 from timewait.host.listener import Listener
 from timewait.host.ports import AF_INET6, ANY4, ANY6, PortOwner
 from timewait.host.route import AddressKind
-from timewait.host.socket_level import linger_of, socket_option, unchanging
+from timewait.host.socket_level import MIN_RCVBUF, MIN_SNDBUF, buffer_size, linger_of, socket_option, unchanging
 from timewait.host.sockopt import (
     IPV6_V6ONLY,
     MSG_EOR,
@@ -52,10 +52,6 @@ from timewait.tcp.urgent import receive_urgent, waiting
 from timewait.wire.packet import Buffer
 
 _UNTOUCHED: Final = TcpOptions()
-MIN_SNDBUF = 4608
-"""SOCK_MIN_SNDBUF, rounded as Linux shows it."""
-MIN_RCVBUF = 2304
-"""SOCK_MIN_RCVBUF."""
 
 
 class TcpSocket(ConnectionOwner):
@@ -519,10 +515,10 @@ class TcpSocket(ConnectionOwner):
                 set_keepalive(t, bool(number), self.layer.machine.now())
                 self.layer.after(t, self.layer.machine.now())
         elif name == SO_SNDBUF:
-            self.own_options().sndbuf = self._buffer_size(number, MIN_SNDBUF)
+            self.own_options().sndbuf = buffer_size(number, MIN_SNDBUF, self.layer.net.sysctl)
             self.options.apply_buffers(self.tcb)
         elif name == SO_RCVBUF:
-            self.own_options().rcvbuf = self._buffer_size(number, MIN_RCVBUF)
+            self.own_options().rcvbuf = buffer_size(number, MIN_RCVBUF, self.layer.net.sysctl)
             self.options.apply_buffers(self.tcb)
             if self.listener is not None:
                 self.listener.options.rcvbuf, self.listener.options.rcvbuf_locked = self.options.rcvbuf, True
@@ -553,15 +549,6 @@ class TcpSocket(ConnectionOwner):
                 self.errors = ErrorQueue()
             self.errors.key_base = t.snd_una
         self.own_options().timestamping = number
-
-    def _buffer_size(self, number: int, least: int) -> int:
-        """Linux doubles what is asked for, to make room for overhead; FreeBSD takes it as it is."""
-        bsd = self.layer.net.sysctl.bsd
-        if bsd is None:
-            return max(2 * number, least)
-        if not 0 < number <= bsd.maxsockbuf:
-            raise os_error(errno.ENOBUFS)
-        return number
 
     def getsockopt(self, level: int, name: int, size: int) -> int | bytes:
         """The value of an option; ENOPROTOOPT for unknown ones."""
