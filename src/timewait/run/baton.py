@@ -148,8 +148,11 @@ class Baton:
             assert self.hub is not None
             self.hub.switch()
 
-    def run(self, unfinished: Callable[[], bool], deadline: int = NEVER) -> bool:
-        """Run strands and clock while `unfinished()`; False when nothing is left to happen by the deadline."""
+    def run(self, unfinished: Callable[[], bool], deadline: int = NEVER, *, outside: bool = False) -> bool:
+        """Run strands and clock while `unfinished()`; False when nothing is left to happen by the deadline.
+
+        outside: what is waited for may end without any strand's doing, so it is asked before each event.
+        """
         if current.strand is not None:
             raise RuntimeError("a program cannot run the simulation it is part of; await what it waits for")
         self.hub = getcurrent()
@@ -164,7 +167,8 @@ class Baton:
             if not unfinished():
                 return True
             before = self.now()
-            if not self.clock.run_while(self._nobody, deadline):
+            idle = (lambda: not self.ready and unfinished()) if outside else self._nobody
+            if not self.clock.run_while(idle, deadline):
                 return not unfinished()
             if self.now() != before:
                 turns = 0

@@ -15,6 +15,7 @@ seconds, or words such as '20ms'.
 import random
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -141,7 +142,8 @@ class NetKernel:
     def run(self, command: Sequence[str], *, timeout: float | str = 60.0) -> "subprocess.CompletedProcess[str]":
         """Run a program to its end while the network goes on: its exit status and output. TimeoutExpired."""
         self.net.prepare()
-        return self.host.run(command, timeout=quantity.length(timeout), while_=self.net.baton.run)
+        run = partial(self.net.baton.run, outside=True)
+        return self.host.run(command, timeout=quantity.length(timeout), while_=run)
 
 
 class Net(Verbs):

@@ -150,6 +150,17 @@ class Tcb(Endpoint):
     passive: bool
     done: bool
     dont_fragment: bool
+    no_options: bool
+    records_queued: bool
+    ecn_ok: bool
+    ecn_queue_cwr: bool
+    ecn_demand_cwr: bool
+    ecn_seen: bool
+    rate_app_limited: bool
+    paced: bool
+    rexmit_new: bool
+    watched: bool
+    bsd: bool
 
     def __init__(self, net: Net, laddr: bytes, lport: i64, raddr: bytes, rport: i64) -> None:
         self.kind = KIND_TCB
