@@ -43,7 +43,7 @@ def test_equal_cases_have_equal_tokens_in_every_process():
         ("tw1-AAAAAAAA", "check sum is wrong"),
         ("tw1-" + "A" * 200_000, "too many"),
         (token(TEST, CASE)[:-3], "check sum|not a token"),
-        (token(TEST, CASE).replace("f", "g", 1), "check sum|not a token"),
+        (token(TEST, CASE)[:20] + "_" + token(TEST, CASE)[21:], "check sum|not a token"),
     ],
 )
 def test_what_is_no_token_is_refused(text, said):
