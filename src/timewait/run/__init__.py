@@ -9,7 +9,9 @@ pytest plugin installed pays nothing.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from timewait.run.errors import BlockedLoopWarning as BlockedLoopWarning
     from timewait.run.errors import DeadlockError as DeadlockError
+    from timewait.run.errors import ForgottenAwaitWarning as ForgottenAwaitWarning
     from timewait.run.errors import MisuseError as MisuseError
     from timewait.run.errors import OverdueError as OverdueError
     from timewait.run.errors import SimulationError as SimulationError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Net": "net", "NetHost": "net", "Program": "program",
     "SimulationError": "errors", "DeadlockError": "errors", "OverdueError": "errors", "MisuseError": "errors",
+    "ForgottenAwaitWarning": "errors", "BlockedLoopWarning": "errors",
 }  # fmt: skip
 
 __all__ = list(_HOMES)

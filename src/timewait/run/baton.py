@@ -18,11 +18,14 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from timewait.base.instant import NEVER
 from timewait.run import current
+from timewait.run.guard import held_up
 from timewait.world.clock import Event, Scheduler
 
 if TYPE_CHECKING:
     from timewait.run.program import Program
 
+IDLE: Final = "select"
+"""What a strand waits for whose event loop has nothing to do."""
 MAX_TURNS: Final = 1_000_000
 """Strands that may run one after another without any time passing: beyond this they only wake each other."""
 
@@ -69,6 +72,8 @@ class Strand:
         """What `threading.local` keeps for it, while it does not run."""
         self.ident = 0
         """Its thread's number; 0: the main thread's."""
+        self.excused = False
+        """What it waits for takes no time on a real host, so nobody is told that it does."""
         self.foreground = False
         """A thread that its program waits for at the end."""
         self.at_end: list[Any] = []
@@ -128,6 +133,8 @@ class Baton:
         assert strand is not None and self.hub is not None, "only a strand waits"
         if strand.program.done:
             raise GreenletExit  # It is being unwound: what its clean-up waits for does not come.
+        if what is not IDLE and deadline > self.now():
+            held_up(strand, what, None if deadline == NEVER else deadline - self.now())
         event: Event | None = None
         if deadline < NEVER:
             event = self.clock.at(max(deadline, self.now()), strand.time_out)
@@ -157,6 +164,15 @@ class Baton:
             raise RuntimeError("a program cannot run the simulation it is part of; await what it waits for")
         self.hub = getcurrent()
         self.kept = _thread_dict()
+        tracked = sys.get_coroutine_origin_tracking_depth()
+        # A coroutine that is never awaited can then say where it was made.
+        sys.set_coroutine_origin_tracking_depth(max(tracked, 1))
+        try:
+            return self._run(unfinished, deadline, outside)
+        finally:
+            sys.set_coroutine_origin_tracking_depth(tracked)
+
+    def _run(self, unfinished: Callable[[], bool], deadline: int, outside: bool) -> bool:
         turns = 0
         while True:
             while self.ready:

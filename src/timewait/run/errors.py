@@ -17,3 +17,11 @@ class OverdueError(SimulationError):
 
 class MisuseError(SimulationError, UsageError):
     """A program tried what cannot be simulated; the text names the line and the remedy."""
+
+
+class ForgottenAwaitWarning(RuntimeWarning):
+    """A program called a coroutine function and did not await what it gave."""
+
+
+class BlockedLoopWarning(RuntimeWarning):
+    """A program waits inside a coroutine without awaiting: none of its other tasks runs meanwhile."""

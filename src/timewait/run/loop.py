@@ -17,6 +17,7 @@ from typing import Any, Final
 from timewait.base.instant import NEVER
 from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from timewait.run import current
+from timewait.run.baton import IDLE
 from timewait.run.errors import MisuseError
 from timewait.run.names import getaddrinfo, getnameinfo
 from timewait.run.program import Program
@@ -92,7 +93,7 @@ class SimSelector(selectors._BaseSelectorImpl):
             waker = self._waker = Waker(strand, EPOLLIN)
             self._file.watch(waker)
             try:
-                while self.baton.wait("select", until):
+                while self.baton.wait(IDLE, until):
                     found = wait(self._epfd)
                     if found or self._woken:
                         break

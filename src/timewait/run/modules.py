@@ -25,7 +25,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-from timewait.run import current, openssl, selecting, threads, tls
+from timewait.run import current, guard, openssl, selecting, threads, tls
 from timewait.run.errors import MisuseError
 from timewait.run.loop import new_event_loop
 from timewait.run.names import getaddrinfo, getnameinfo, resolve
@@ -46,6 +46,7 @@ def install() -> None:
     if not _stand_ins:
         _collect()
         _patch_classes()
+        guard.install()
     if len(sys.modules) != len(_seen):
         for name, module in list(sys.modules.items()):
             if name not in _seen:
@@ -233,9 +234,18 @@ def _patch_classes() -> None:
     seeded.seed = _seed(seeded.seed)
 
 
+_kinds: Final[dict[Any, Any]] = {}
+"""A program's subclass of socket.socket -> the same over a SimSocket."""
+
+
 def _new_socket(cls: Any, *args: Any, **options: Any) -> Any:
-    if cls is socket.socket and current.strand is not None:
-        cls = SimSocket
+    if current.strand is not None and not issubclass(cls, (SimSocket, ssl.SSLSocket)):
+        if cls is socket.socket:
+            cls = SimSocket
+        else:
+            if cls not in _kinds:
+                _kinds[cls] = type(cls.__name__, (cls, SimSocket), {"__module__": cls.__module__})
+            cls = _kinds[cls]
     return _socket.socket.__new__(cls)
 
 

@@ -22,12 +22,16 @@ def foreign(filename: str) -> bool:
     return filename.startswith(("<", _HERE, *_LIBRARIES))
 
 
-def line_of(frame: FrameType | None) -> str:
-    """'chat.py:12 in fetch' for the innermost frame of the user's own; of any if there is none."""
-    innermost = frame
+def users_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of the user's own, of these; None if there is none."""
     while frame is not None and foreign(frame.f_code.co_filename):
         frame = frame.f_back
-    found = frame or innermost
+    return frame
+
+
+def line_of(frame: FrameType | None) -> str:
+    """'chat.py:12 in fetch' for the innermost frame of the user's own; of any if there is none."""
+    found = users_frame(frame) or frame
     if found is None:
         return "nowhere"
     return f"{os.path.basename(found.f_code.co_filename)}:{found.f_lineno} in {found.f_code.co_name}"
