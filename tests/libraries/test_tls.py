@@ -136,7 +136,7 @@ def test_a_handshake_into_a_dead_line_ends_by_its_timeout(stage, server_context,
         return time.monotonic()
 
     async def asynchronous():
-        raw = socket.create_connection(("server", 443))
+        raw = await asyncio.to_thread(socket.create_connection, ("server", 443))
         raw.setblocking(False)
         it.server.power_off()
         with pytest.raises(ConnectionAbortedError, match="SSL handshake is taking longer"):
