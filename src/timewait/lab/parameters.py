@@ -7,10 +7,10 @@ from typing import Final
 from timewait.base.instant import MSEC, SEC
 from timewait.lab.bench import Bench
 from timewait.lab.frame import T, Verdict
-from timewait.lab.judge import in_seconds
+from timewait.lab.judge import in_seconds, segment
 from timewait.record.entries import Sent
 from timewait.wire.icmp import ECHO
-from timewait.wire.packet import PROTO_ICMP, IcmpMessage, Segment
+from timewait.wire.packet import ECE, PROTO_ICMP, IcmpMessage, Segment
 
 V4: Final = "net.ipv4."
 SO_MAX_PACING_RATE: Final = 47
@@ -198,6 +198,23 @@ def fragments(bench: Bench) -> Verdict:
     return bench.verdict(T(f"distance {limit}: {whole} of 20 put together", f"距离 {limit}：20 个中重组 {whole} 个"))
 
 
+def without_ecn(bench: Bench) -> Verdict:
+    """tcp_ecn_fallback: a SYN that asks for ECN and is lost is repeated without asking (RFC 3168 6.1.1.1)."""
+    bench.set_sysctl("client", V4 + "tcp_ecn", 1)
+    bench.drop("first SYN")
+    pair = bench.open()
+    asked = [bool(segment(entry).flags & ECE) for entry in bench.sent("client", flags="S")]
+    falls_back = bench.sysctl(V4 + "tcp_ecn_fallback", "client")
+    bench.check(T("SYNs that ask for ECN", "请求 ECN 的 SYN"), asked, [True, not falls_back])
+    bench.check(T("the connection opens", "连接建立"), pair.sfd >= 0, True)
+    return bench.verdict(
+        T(
+            f"tcp_ecn_fallback={falls_back}: the second SYN {'asks again' if asked[-1] else 'asks no more'}",
+            f"tcp_ecn_fallback={falls_back}：第二个 SYN {'仍' if asked[-1] else '不再'}请求 ECN",
+        )
+    )
+
+
 def _sent(bench: Bench, host: str, *, after: int = 0) -> list[Sent]:
     return [entry for entry in bench.record if isinstance(entry, Sent) and entry.where == host and entry.time >= after]
 
@@ -212,6 +229,7 @@ STORIES: Final[dict[str, Callable[[Bench], Verdict]]] = {
     "reordering": reordered,
     "idle": after_silence,
     "urgent": urgent,
+    "ecn-fallback": without_ecn,
     "fragments": fragments,
 }
 MEANINGS: Final[dict[str, T]] = {
@@ -224,6 +242,7 @@ MEANINGS: Final[dict[str, T]] = {
     "reordering": T("what tcp_max_reordering does", "tcp_max_reordering 的作用"),
     "idle": T("what tcp_slow_start_after_idle does", "tcp_slow_start_after_idle 的作用"),
     "urgent": T("what tcp_stdurg does", "tcp_stdurg 的作用"),
+    "ecn-fallback": T("what tcp_ecn_fallback does", "tcp_ecn_fallback 的作用"),
     "fragments": T("what ipfrag_max_dist does", "ipfrag_max_dist 的作用"),
 }
 """What each story shows."""
