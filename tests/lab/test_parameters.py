@@ -36,7 +36,7 @@ SHOWN = {
     V4 + "tcp_congestion_control": ("RTX-06", "", "reno"),
     V4 + "tcp_dsack": ("HDR-18", "", 0),
     V4 + "tcp_early_retrans": ("KA-08", "unacked", 0),
-    V4 + "tcp_ecn": ("EST-07", "", 1),
+    V4 + "tcp_ecn": ("CLS-01", "", 1),
     V4 + "tcp_ecn_fallback": ("OPS-04", "ecn-fallback", 0),
     V4 + "tcp_fastopen": ("TFO-02", "", 0),
     V4 + "tcp_fastopen_key": ("TFO-02", "", "11111111-22222222-33333333-44444444"),
