@@ -19,6 +19,12 @@ FUNCTIONS: Final[dict[str, Callable[[float], Measured]]] = {
     "dumbbell": simulated.dumbbell,
     "ns.py": nspy.dumbbell,
     "lifecycles": simulated.lifecycles,
+    "echo": lambda seconds: _echo("protocols", seconds),
+    "echo-streams": lambda seconds: _echo("streams", seconds),
+    "echo-blocking": lambda seconds: _echo("blocking", seconds),
+    "echo-stack": lambda seconds: _echo("watchers", seconds),
+    "asyncio-echo": lambda seconds: _echo("bare_protocols", seconds),
+    "asyncio-echo-streams": lambda seconds: _echo("bare_streams", seconds),
     "receive": bulk.receive,
     "receive-8": lambda seconds: bulk.receive(seconds, streams=8),
     "receive-64k": lambda seconds: bulk.receive(seconds, LARGE),
@@ -64,6 +70,13 @@ def main(name: str, seconds: float) -> int:
         print(f"{missing.name} is not installed", file=sys.stderr)
         return MISSING
     return 0
+
+
+def _echo(kind: str, seconds: float) -> Measured:
+    from timewait.bench import echo  # Needs greenlet, which the others do not.
+
+    measure: Callable[[float], Measured] = getattr(echo, kind)
+    return measure(seconds)
 
 
 def _bare(found: object) -> Measured:

@@ -26,11 +26,11 @@ BATCH: Final = 1000
 DELAY: Final = MSEC
 
 
-def two_hosts() -> tuple[World, Host, Host]:
-    """A client and a server on a link with a millisecond of delay, and nobody recording."""
+def two_hosts(delay: int = DELAY) -> tuple[World, Host, Host]:
+    """A client and a server on a link with so many ns of delay, and nobody recording."""
     world = World(seed=1, record=False)
     client, server = world.host("client", "10.0.0.1/24"), world.host("server", "10.0.0.2/24")
-    world.link(client, server, delay=DELAY)
+    world.link(client, server, delay=delay)
     return world, client, server
 
 

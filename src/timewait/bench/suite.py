@@ -44,6 +44,21 @@ BENCHES: Final[dict[str, Bench]] = {
         "segments_per_s", "segments/s", "one flow through a simulated 100 Mbit/s bottleneck", (("ns.py", "ns.py"),)
     ),
     "lifecycles": Bench("lifecycles_per_s", "lives/s", "connect, 1 KB each way, close, TIME-WAIT to its end"),
+    "echo": Bench(
+        "round_trips_per_s",
+        "round trips/s",
+        "asyncio protocols on two simulated hosts, beside the same without a TCP",
+        (("asyncio without TCP", "asyncio-echo"), ("the stack alone", "echo-stack")),
+    ),
+    "echo-streams": Bench(
+        "round_trips_per_s",
+        "round trips/s",
+        "the same with asyncio streams",
+        (("asyncio without TCP", "asyncio-echo-streams"), ("the stack alone", "echo-stack")),
+    ),
+    "echo-blocking": Bench(
+        "round_trips_per_s", "round trips/s", "the same with blocking sockets", (("the stack alone", "echo-stack"),)
+    ),
     "receive": Bench(
         "gbit_per_s", "Gbit/s", "bulk from the kernel over TUN", (LOOP_IN, ("kernels", "kernels-bulk")), live=True
     ),

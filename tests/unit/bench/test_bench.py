@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from timewait.base.errors import UsageError
-from timewait.bench import nspy, simulated, suite
+from timewait.bench import echo, nspy, simulated, suite
 from timewait.bench.__main__ import FUNCTIONS
 from timewait.bench.picture import svg
 from timewait.cli.bench import command
@@ -23,6 +23,21 @@ def test_everything_that_is_named_can_be_measured():
 @pytest.mark.parametrize("measure", [simulated.segments, simulated.dumbbell, simulated.lifecycles])
 def test_simulated_speed(measure):
     assert all(value > 0 for value in measure(0.05).values())
+
+
+@pytest.mark.parametrize("measure", [echo.protocols, echo.streams, echo.blocking, echo.watchers])
+def test_programs_echo_as_fast_as_the_link_lets_them(measure):
+    before = echo.Trips.count
+    assert measure(0.02)["round_trips_per_s"] > 0
+    # A slice of virtual time holds as many round trips as fit, whatever the programs are made of.
+    assert (echo.Trips.count - before) % 1000 >= 990 or (echo.Trips.count - before) % 1000 <= 10
+
+
+@pytest.mark.parametrize("measure", [echo.bare_protocols, echo.bare_streams])
+def test_the_echo_beside_it_takes_the_same_virtual_time(measure):
+    before = echo.Trips.count
+    assert measure(0.02)["round_trips_per_s"] > 0
+    assert (echo.Trips.count - before) % 1000 >= 990 or (echo.Trips.count - before) % 1000 <= 10
 
 
 def test_idle_connections_are_really_held():
