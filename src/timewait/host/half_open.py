@@ -69,7 +69,7 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
     pmtu = tables.machine.routes.mtu(seg.src, now)
     options = listener.options
     options.isn = isn
-    options.advmss = _advertised_mss(tables, seg.src, options.user_mss, now)
+    options.advmss = _advertised_mss(tables, seg.src, options.wishes.user_mss, now)
     req = make_request(tables.net, seg, options, cookie, now)
     if not cookie and _fast_open(tables, listener, req, seg, pmtu, now):
         return
@@ -151,7 +151,7 @@ def cookie_ack(tables: TcpTables, listener: Listener, seg: Segment, now: i64) ->
     req = Request(seg.flow, irs)
     req.iss = (seg.ack - 1) & 0xFFFFFFFF
     req.mss = i32(mss)
-    req.advmss = i32(_advertised_mss(tables, seg.src, listener.options.user_mss, now))
+    req.advmss = i32(_advertised_mss(tables, seg.src, listener.options.wishes.user_mss, now))
     if seg.has_ts and tables.net.sysctl.tcp_timestamps:
         req.ts_ok = True
         req.timestamps = seg.tsval << 32 | timestamp_offset(tables.net, req.laddr, req.raddr)

@@ -54,33 +54,23 @@ from timewait.tcp.segments import TS_OPTION_LENGTH, current_mss
 from timewait.tcp.states import CLOSED, SYN_SENT
 from timewait.tcp.tcb import ACK_SCHED, NAGLE_CORK, NAGLE_OFF, WAKE_IN, Tcb
 from timewait.tcp.urgent import readable
+from timewait.tcp.wishes import Wishes
 
 
 @mypyc_attr(acyclic=True)
-class TcpOptions:
-    """The values a program has set; 0 means the host's default."""
+class TcpOptions(Wishes):
+    """The values a program has set, also those that only the socket reads; 0 means the host's default."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.nonagle: i64 = 0
-        self.user_mss: i64 = 0
         self.keepalive = False
-        self.keep_idle: i64 = 0
-        self.keep_intvl: i64 = 0
-        self.keep_cnt: i64 = 0
-        self.keep_init: i64 = 0
         self.no_options = False
-        self.syn_retries: i64 = 0
-        self.linger2: i64 = 0
         self.defer_accept: i64 = 0
-        self.user_timeout: i64 = 0
-        self.notsent_lowat: i64 = 0
         self.window_clamp: i64 = 0
         self.pingpong: i64 = 0
         self.fast_open_limit: i64 = 0
         self.fast_open_connect = False
-        self.congestion: str = ""
-        self.max_pacing_rate: i64 = NO_PACING
-        self.rcvlowat: i64 = 1
         self.sndbuf: i64 = 0
         self.rcvbuf: i64 = 0
         self.oob_inline = False
@@ -137,23 +127,13 @@ class TcpOptions:
 
     def apply(self, t: Tcb) -> None:
         """Hand everything to a new connection."""
+        t.wishes = self
         t.nonagle = self.nonagle
-        t.user_mss = self.user_mss
         t.keepalive = self.keepalive
-        t.keep_idle = self.keep_idle
-        t.keep_intvl = self.keep_intvl
-        t.keep_cnt = self.keep_cnt
-        t.keep_init = self.keep_init
         t.no_options = self.no_options
-        t.syn_retries = self.syn_retries
-        t.linger2 = self.linger2
-        t.user_timeout = self.user_timeout
-        t.notsent_lowat = self.notsent_lowat
         t.urg_inline = self.oob_inline
-        t.congestion = self.congestion
-        t.rcvlowat = self.rcvlowat
         if self.max_pacing_rate != NO_PACING:
-            limit_pacing(t, self.max_pacing_rate)
+            limit_pacing(t)
         t.tos = self.tos
         if self.ttl:
             t.ttl = self.ttl
@@ -207,10 +187,8 @@ class TcpOptions:
         except UsageError as exc:
             raise os_error(errno.ENOENT, str(exc)) from None
         self.congestion = name
-        if t is not None:
-            t.congestion = name
-            if t.cc is not None:
-                start_congestion_control(t, name, now)
+        if t is not None and t.cc is not None:
+            start_congestion_control(t, name, now)
 
     def _set_tcp(self, name: int, number: int, t: Tcb | None, net: Net, now: i64) -> None:
         if name == TCP_NODELAY:
@@ -226,8 +204,6 @@ class TcpOptions:
         elif name == TCP_MAXSEG:
             _check(number == 0 or 88 <= number <= 32767)
             self.user_mss = number
-            if t is not None:
-                t.user_mss = number
         elif name in (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT):
             self._set_keepalive_times(name, number, t, now)
         elif name >= FREEBSD and net.profile.bsd:
@@ -235,23 +211,15 @@ class TcpOptions:
         elif name == TCP_SYNCNT:
             _check(1 <= number <= 127)
             self.syn_retries = number
-            if t is not None:
-                t.syn_retries = number
         elif name == TCP_LINGER2:
             self.linger2 = -1 if number < 0 else 120 * SEC if number > 120 else number * SEC
-            if t is not None:
-                t.linger2 = self.linger2
         elif name == TCP_DEFER_ACCEPT:
             self.defer_accept = _seconds_to_retries(number, net)
         elif name == TCP_USER_TIMEOUT:
             _check(number >= 0)
             self.user_timeout = number * MSEC
-            if t is not None:
-                t.user_timeout = self.user_timeout
         elif name == TCP_NOTSENT_LOWAT:
             self.notsent_lowat = number & 0xFFFFFFFF
-            if t is not None:
-                t.notsent_lowat = self.notsent_lowat
         elif name == TCP_FASTOPEN:
             _check(number >= 0)
             self.fast_open_limit = number
@@ -288,7 +256,7 @@ class TcpOptions:
             return
         self.max_pacing_rate = NO_PACING if number in (-1, 0xFFFFFFFF) else number & 0xFFFFFFFF
         if t is not None:
-            limit_pacing(t, self.max_pacing_rate)
+            limit_pacing(t)
 
     def _set_rcvlowat(self, number: int, t: Tcb | None, net: Net) -> None:
         """At most half of what the buffer may become, 0 means 1 (tcp_set_rcvlowat)."""
@@ -301,11 +269,10 @@ class TcpOptions:
         self.rcvlowat = wanted if wanted else 1
         if t is None:
             return
-        t.rcvlowat = self.rcvlowat
-        if not t.rcvbuf_locked and t.rcvbuf < 2 * t.rcvlowat:
-            t.rcvbuf = 2 * t.rcvlowat
-            if t.window_clamp < t.rcvlowat:
-                t.window_clamp = t.rcvlowat
+        if not t.rcvbuf_locked and t.rcvbuf < 2 * self.rcvlowat:
+            t.rcvbuf = 2 * self.rcvlowat
+            if t.window_clamp < self.rcvlowat:
+                t.window_clamp = self.rcvlowat
         if readable(t):
             t.wake |= WAKE_IN
 
@@ -321,10 +288,8 @@ class TcpOptions:
         if name == TCP_KEEPINIT:
             _check(1 <= number <= 32767)
             self.keep_init = number * SEC
-            if t is not None:
-                t.keep_init = self.keep_init
-                if t.state is SYN_SENT:
-                    t.keepalive_at = now + self.keep_init
+            if t is not None and t.state is SYN_SENT:
+                t.keepalive_at = now + self.keep_init
         elif name == TCP_NOOPT:
             self.no_options = bool(number)
             if t is not None:
@@ -351,22 +316,16 @@ class TcpOptions:
         if name == TCP_KEEPCNT:
             _check(1 <= number <= 127)
             self.keep_cnt = number
-            if t is not None:
-                t.keep_cnt = number
             return
         _check(1 <= number <= 32767)
         if name == TCP_KEEPINTVL:
             self.keep_intvl = number * SEC
-            if t is not None:
-                t.keep_intvl = self.keep_intvl
             return
         self.keep_idle = number * SEC
-        if t is not None:
-            t.keep_idle = self.keep_idle
-            if t.keepalive and t.state is not CLOSED:
-                # What has been idle already counts (tcp_sock_set_keepidle_locked).
-                idle = now - idle_since(t)
-                t.keepalive_at = now + (self.keep_idle - idle if idle < self.keep_idle else 0)
+        if t is not None and t.keepalive and t.state is not CLOSED:
+            # What has been idle already counts (tcp_sock_set_keepidle_locked).
+            idle = now - idle_since(t)
+            t.keepalive_at = now + (self.keep_idle - idle if idle < self.keep_idle else 0)
 
     def get(self, level: int, name: int, t: Tcb | None, net: Net, now: i64) -> int | bytes:
         """getsockopt() for the same levels."""

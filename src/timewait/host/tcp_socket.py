@@ -90,6 +90,10 @@ class TcpSocket(ConnectionOwner):
         if not self.owns_options:
             self.options = self.options.copy()
             self.owns_options = True
+            if self.tcb is not None:
+                self.tcb.wishes = self.options
+            if self.listener is not None:
+                self.listener.options.wishes = self.options
         return self.options
 
     # bind, listen, connect, accept
@@ -125,7 +129,7 @@ class TcpSocket(ConnectionOwner):
         listener.v6only = self.bound.v6only
         listener.options.rcvbuf = self.options.rcvbuf or layer.net.sysctl.tcp_rmem[1]
         listener.options.rcvbuf_locked = self.options.rcvbuf != 0
-        listener.options.user_mss = self.options.user_mss
+        listener.options.wishes = self.options
         listener.defer_accept = self.options.defer_accept
         listener.syn_retries = self.options.syn_retries
         listener.fast_open_limit = self.options.fast_open_limit
@@ -236,9 +240,9 @@ class TcpSocket(ConnectionOwner):
         sock.tcb = t
         sock.connected = True
         sock.linger = self.linger
-        if self.heirs is None:
-            self.heirs = self.options.inherited()
-        sock.options = self.heirs
+        wishes = t.wishes
+        assert isinstance(wishes, TcpOptions)
+        sock.options = wishes
         sock.bound.local_addr = t.laddr
         sock.bound.local_port = t.lport
         sock.bound.reuse_addr = self.bound.reuse_addr
@@ -424,7 +428,9 @@ class TcpSocket(ConnectionOwner):
 
     def inherit(self, child: Tcb) -> None:
         self.options.apply(child)
-        child.nonagle = self.options.nonagle
+        if self.heirs is None:
+            self.heirs = self.options.inherited()
+        child.wishes = self.heirs
 
     # State
 
@@ -496,7 +502,6 @@ class TcpSocket(ConnectionOwner):
             self.listener.tos, self.listener.ttl = self.options.tos, self.options.ttl
             self.listener.options.no_options = self.options.no_options
             self.listener.fast_open_keys = self.options.fast_open_keys
-            self.listener.options.user_mss = self.options.user_mss
         t = self.tcb
         if t is not None and not t.retired:
             self.layer.after(t, now)

@@ -51,7 +51,8 @@ def install() -> None:
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    if current.strand is None:
+    # The hook outlives the module, whose names are None while the interpreter ends.
+    if current is None or current.strand is None:
         return
     found = _REFUSED.get(event)
     if found is not None:

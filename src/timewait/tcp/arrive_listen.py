@@ -20,6 +20,7 @@ from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import SYN_RCVD
 from timewait.tcp.tcb import KIND_REQUEST, MAX_WSCALE, MSS_DEFAULT, Endpoint, Tcb, stamp
 from timewait.tcp.window import initial_window, window_from_space
+from timewait.tcp.wishes import NOTHING, Wishes
 from timewait.wire.packet import (
     ACK,
     CWR,
@@ -161,7 +162,8 @@ class ListenOptions:
         self.rcvbuf: i64 = 0
         self.rcvbuf_locked = False
         """SO_RCVBUF was set: no window beyond it will be offered, so none needs scaling."""
-        self.user_mss: i64 = 0
+        self.wishes: Wishes = NOTHING
+        """What the program has set, for the listener and for what it accepts."""
         self.advmss: i64 = 1460
         self.no_options = False
         """FreeBSD's TCP_NOOPT: no options at all."""
@@ -174,7 +176,8 @@ def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, n
     sysctl = net.sysctl
     req = Request(seg.flow, seg.seq)
     mss = seg.mss if seg.mss else MSS_DEFAULT
-    req.mss = i32(options.user_mss if options.user_mss and options.user_mss < mss else mss)
+    user_mss = options.wishes.user_mss
+    req.mss = i32(user_mss if user_mss and user_mss < mss else mss)
     req.advmss = i32(options.advmss)
     req.ts_ok = bool(seg.has_ts and sysctl.tcp_timestamps)
     # A cookie has room for the other options only in the timestamp.
@@ -438,7 +441,7 @@ def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64
     t.ts_recent_stamp = stamp(now) if req.ts_ok else 0
     t.ts_offset = req.ts_offset
     t.mss_clamp = i64(req.mss)
-    t.user_mss = options.user_mss
+    t.wishes = options.wishes
     t.advmss = i64(req.advmss)
     t.announced_mss = t.advmss
     t.pmtu = pmtu

@@ -311,7 +311,7 @@ def _fin_wait_1_acked(t: Tcb, seg: Segment, now: i64) -> bool:
         t.wake |= WAKE_OUT
         return True
     end = (seg.seq + seg.length) & 0xFFFFFFFF
-    if t.linger2 < 0:
+    if t.wishes.linger2 < 0:
         t.net.counters.TcpExtTCPAbortOnData += 1
         reply_reset(t, seg, Why.RST_FIN_WAIT_2)
         finish(t, Cause.FIN_WAIT_2_TIMEOUT, now)

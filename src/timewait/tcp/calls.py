@@ -88,8 +88,8 @@ def open_active(t: Tcb, now: i64, isn: i64 = NO_ISN, fast: bytes = b"") -> None:
 def advertised_mss(t: Tcb) -> i64:
     """The MSS we announce: the interface's MTU less headers without options (RFC 9293 3.7.1), or TCP_MAXSEG."""
     mss = t.pmtu - t.header_size
-    if t.user_mss and t.user_mss < mss:
-        mss = t.user_mss
+    if t.wishes.user_mss and t.wishes.user_mss < mss:
+        mss = t.wishes.user_mss
     return mss if mss > 88 or t.bsd else 88
 
 
@@ -246,7 +246,7 @@ def close(t: Tcb, linger: i64, now: i64) -> None:
 
 def _orphan_in_fin_wait_2(t: Tcb, now: i64) -> None:
     """close() after shutdown(): from here on tcp_fin_timeout limits FIN-WAIT-2 (quirks.md: CLS-15)."""
-    if t.linger2 < 0:
+    if t.wishes.linger2 < 0:
         send_reset(t, Why.RST_FIN_WAIT_2, now)
         finish(t, Cause.CLOSE_CALL, now)
         t.net.counters.TcpExtTCPAbortOnLinger += 1

@@ -18,8 +18,8 @@ def take_options(t: Tcb, seg: Segment, now: i64) -> None:
     """Agree on the options that both SYNs carried (RFC 9293 3.7.1, RFC 7323, RFC 2018)."""
     sysctl = t.net.sysctl
     mss = seg.mss if seg.mss else MSS_DEFAULT
-    if t.user_mss and t.user_mss < mss:
-        mss = t.user_mss
+    if t.wishes.user_mss and t.wishes.user_mss < mss:
+        mss = t.wishes.user_mss
     t.mss_clamp = mss
     t.ts_ok = bool(seg.has_ts and sysctl.tcp_timestamps)
     t.sack_ok = bool(seg.sack_permitted and sysctl.tcp_sack)
@@ -43,7 +43,9 @@ def ready_to_transfer(t: Tcb, now: i64) -> None:
     if t.ts_ok:
         t.advmss -= TS_OPTION_LENGTH
     update_mss(t)
-    start_congestion_control(t, t.congestion if t.congestion else t.net.sysctl.tcp_congestion_control, now)
+    start_congestion_control(
+        t, t.wishes.congestion if t.wishes.congestion else t.net.sysctl.tcp_congestion_control, now
+    )
     # RFC 5681 3.1: after a lost SYN the initial window is one segment, unless the timeout proved spurious.
     t.cwnd = 1 if t.total_retrans > 1 and t.undo_active else t.net.profile.init_cwnd
     t.undo_active = False

@@ -92,7 +92,7 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         "tcpi_total_rto_time": int(t.total_rto_time // MSEC),
         "tcpi_delivered_ce": int(t.delivered_ce),
         "tcpi_pacing_rate": _rate(t.pacing_rate),
-        "tcpi_max_pacing_rate": _rate(t.max_pacing_rate),
+        "tcpi_max_pacing_rate": _rate(t.wishes.max_pacing_rate),
         "tcpi_delivery_rate": int(delivery_rate(t)),
         "tcpi_delivery_rate_app_limited": int(t.rate_app_limited),
     }

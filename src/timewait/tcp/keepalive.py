@@ -12,22 +12,22 @@ from timewait.tcp.tcb import Tcb
 
 def keepalive_idle(t: Tcb) -> i64:
     """Idle time before the first probe, in ns (TCP_KEEPIDLE, tcp_keepalive_time)."""
-    return t.keep_idle if t.keep_idle else t.net.sysctl.tcp_keepalive_time * SEC
+    return t.wishes.keep_idle if t.wishes.keep_idle else t.net.sysctl.tcp_keepalive_time * SEC
 
 
 def keepalive_interval(t: Tcb) -> i64:
     """Time between unanswered probes, in ns (TCP_KEEPINTVL, tcp_keepalive_intvl)."""
-    return t.keep_intvl if t.keep_intvl else t.net.sysctl.tcp_keepalive_intvl * SEC
+    return t.wishes.keep_intvl if t.wishes.keep_intvl else t.net.sysctl.tcp_keepalive_intvl * SEC
 
 
 def keepalive_count(t: Tcb) -> i64:
     """Unanswered probes before the peer counts as dead (TCP_KEEPCNT, tcp_keepalive_probes)."""
-    return t.keep_cnt if t.keep_cnt else t.net.sysctl.tcp_keepalive_probes
+    return t.wishes.keep_cnt if t.wishes.keep_cnt else t.net.sysctl.tcp_keepalive_probes
 
 
 def fin_timeout(t: Tcb) -> i64:
     """Life of an orphan in FIN-WAIT-2, at least 3.5 RTO (tcp_fin_time)."""
-    timeout = t.linger2 if t.linger2 else t.net.sysctl.tcp_fin_timeout * SEC
+    timeout = t.wishes.linger2 if t.wishes.linger2 else t.net.sysctl.tcp_fin_timeout * SEC
     least = (t.rto << 2) - (t.rto >> 1)
     return timeout if timeout > least else least
 
@@ -87,14 +87,14 @@ def keepalive_timer(t: Tcb, now: i64) -> None:
 
 def _peer_is_dead(t: Tcb, idle: i64) -> bool:
     """User timeout over with at least one probe unanswered, or all probes unanswered."""
-    if t.user_timeout:
-        return idle >= t.user_timeout and t.probes_out > 0
+    if t.wishes.user_timeout:
+        return idle >= t.wishes.user_timeout and t.probes_out > 0
     return t.probes_out >= keepalive_count(t)
 
 
 def _fin_wait_2_over(t: Tcb, now: i64) -> None:
     """The part of tcp_fin_timeout beyond 60 s is over: the rest is spent as a compact record (quirks.md: CLS-15)."""
-    if t.linger2 >= 0:
+    if t.wishes.linger2 >= 0:
         rest = fin_timeout(t) - t.net.profile.timewait_len
         if rest > 0:
             become_time_wait(t, FIN_WAIT_2, rest, Cause.FIN_WAIT_2_TIMEOUT, now)

@@ -21,7 +21,7 @@ def probe_timer(t: Tcb, now: i64) -> None:
         t.probe_stamp = 0
         return
     t.fired("persist", now)
-    user_timeout = t.user_timeout
+    user_timeout = t.wishes.user_timeout
     if t.probe_stamp == 0:
         t.probe_stamp = stamp(now)
     elif user_timeout and now - t.probe_stamp >= user_timeout:
@@ -58,9 +58,9 @@ def send_probe0(t: Tcb, now: i64) -> None:
 
 def _within_user_timeout(t: Tcb, delay: i64, now: i64) -> i64:
     """The last probe's wait ends when the user timeout does (tcp_clamp_probe0_to_user_timeout)."""
-    if t.user_timeout == 0 or t.probe_stamp == 0:
+    if t.wishes.user_timeout == 0 or t.probe_stamp == 0:
         return delay
-    left = t.user_timeout - (now - t.probe_stamp)
+    left = t.wishes.user_timeout - (now - t.probe_stamp)
     if left < TIMEOUT_MIN:
         left = TIMEOUT_MIN
     return left if left < delay else delay

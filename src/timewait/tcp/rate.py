@@ -96,7 +96,7 @@ def update_pacing_rate(t: Tcb) -> None:
     rate = t.mss_cache * 80_000 * ratio * window
     if t.srtt_us:
         rate //= t.srtt_us
-    t.pacing_rate = rate if rate < t.max_pacing_rate else t.max_pacing_rate
+    t.pacing_rate = rate if rate < t.wishes.max_pacing_rate else t.wishes.max_pacing_rate
 
 
 def pace(t: Tcb, length: i64, now: i64) -> None:
@@ -114,9 +114,9 @@ def pace(t: Tcb, length: i64, now: i64) -> None:
     t.wstamp += wait - credit
 
 
-def limit_pacing(t: Tcb, rate: i64) -> None:
-    """SO_MAX_PACING_RATE in octets per second; from now on the connection is paced (sk_setsockopt)."""
-    t.max_pacing_rate = rate
+def limit_pacing(t: Tcb) -> None:
+    """SO_MAX_PACING_RATE was set: from now on the connection is paced (sk_setsockopt)."""
+    rate = t.wishes.max_pacing_rate
     if t.pacing_rate > rate:
         t.pacing_rate = rate
     if rate != NO_PACING:

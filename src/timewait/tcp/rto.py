@@ -68,7 +68,7 @@ def give_up(t: Tcb, now: i64) -> bool:
         return _give_up_bsd(t, now)
     sysctl = t.net.sysctl
     if t.state is SYN_SENT or t.state is SYN_RCVD:
-        retries = t.syn_retries if t.syn_retries else sysctl.tcp_syn_retries
+        retries = t.wishes.syn_retries if t.wishes.syn_retries else sysctl.tcp_syn_retries
         most = retries
         if t.state is SYN_SENT:
             most += sysctl.tcp_syn_linear_timeouts
@@ -86,7 +86,7 @@ def give_up(t: Tcb, now: i64) -> bool:
                 fail(t, errno.ETIMEDOUT, Cause.TIMED_OUT, now)
                 return True
     if not expired:
-        expired = timed_out(t, retries, t.user_timeout, now)
+        expired = timed_out(t, retries, t.wishes.user_timeout, now)
     if expired:
         time_out(t, Cause.TIMED_OUT, now)
     return expired
@@ -159,9 +159,9 @@ def _next_timeout(t: Tcb, now: i64) -> None:
 
 def _within_user_timeout(t: Tcb, now: i64) -> i64:
     """The RTO, or what is left of TCP_USER_TIMEOUT: it ends on time (tcp_clamp_rto_to_user_timeout)."""
-    if t.user_timeout == 0 or t.retrans_stamp == 0:
+    if t.wishes.user_timeout == 0 or t.retrans_stamp == 0:
         return t.rto
-    left = t.user_timeout - (now - t.retrans_stamp)
+    left = t.wishes.user_timeout - (now - t.retrans_stamp)
     if left <= 0:
         return MSEC
     return left if left < t.rto else t.rto
@@ -194,9 +194,9 @@ def _zero_window_timed_out(t: Tcb, now: i64) -> bool:
     if since == 0 and head is not None:
         since = head.sent_at
     limit: i64 = 2 * rto_max(t)
-    if t.user_timeout:
-        if now - since > t.user_timeout:
+    if t.wishes.user_timeout:
+        if now - since > t.wishes.user_timeout:
             return True
-        if t.user_timeout < limit:
-            limit = t.user_timeout
+        if t.wishes.user_timeout < limit:
+            limit = t.wishes.user_timeout
     return now - t.rcv_tstamp > limit and now - since > limit

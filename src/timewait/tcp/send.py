@@ -27,7 +27,7 @@ def writable(t: Tcb) -> bool:
     used = queued(t)
     if t.sndbuf - used < used >> 1:
         return False
-    lowat = t.notsent_lowat if t.notsent_lowat else t.net.sysctl.tcp_notsent_lowat
+    lowat = t.wishes.notsent_lowat if t.wishes.notsent_lowat else t.net.sysctl.tcp_notsent_lowat
     return t.unsent_len < lowat
 
 

@@ -18,6 +18,7 @@ from timewait.tcp.loss.queue import RetransmitQueue
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import CLOSED, TRANSITIONS, Cause, State
+from timewait.tcp.wishes import NOTHING, Wishes
 from timewait.wire.packet import Buffer, Segment, make_flow
 
 # Readiness changes that the owner of a connection is told of, as epoll names them.
@@ -228,8 +229,6 @@ class Tcb(Endpoint):
 
         # Sizes and options.
         self.pmtu: i64 = 1500
-        self.user_mss: i64 = 0
-        """TCP_MAXSEG; 0 when unset."""
         self.mss_clamp: i64 = MSS_DEFAULT
         """Largest segment the peer takes."""
         self.mss_cache: i64 = MSS_DEFAULT
@@ -356,14 +355,10 @@ class Tcb(Endpoint):
         self.rate_app_limited = False
         self.pacing_rate: i64 = NO_PACING
         """Octets per second (sk_pacing_rate)."""
-        self.max_pacing_rate: i64 = NO_PACING
-        """SO_MAX_PACING_RATE."""
         self.paced = False
         """Segments leave no faster than pacing_rate (SK_PACING_NEEDED)."""
         self.wstamp: i64 = 0
         """When the next paced segment may leave (tcp_wstamp_ns)."""
-        self.congestion: str = ""
-        """TCP_CONGESTION; '' for the host's default."""
         self.max_packets_out: i64 = 0
         self.cwnd_usage_seq: i64 = 0
         self.cc: CongestionControl | None = None
@@ -390,8 +385,6 @@ class Tcb(Endpoint):
         """Index of the first piece that has not been read."""
         self.rcv_head_off: i64 = 0
         """Octets of it that have been read."""
-        self.rcvlowat: i64 = 1
-        """SO_RCVLOWAT: so many octets make the socket readable."""
         self.rcv_queued: i64 = 0
         """Octets in rcv_queue not read yet."""
         self.ofo_seqs: list[int] | None = None
@@ -454,17 +447,9 @@ class Tcb(Endpoint):
         self.probe_stamp: i64 = 0
 
         # The program's wishes and the connection's fate.
+        self.wishes: Wishes = NOTHING
+        """Values of socket options, shared with other connections: never assigned to through here."""
         self.keepalive = False
-        self.keep_idle: i64 = 0
-        self.keep_intvl: i64 = 0
-        self.keep_cnt: i64 = 0
-        self.keep_init: i64 = 0
-        """FreeBSD's TCP_KEEPINIT: how long establishing may take; 0: its sysctl."""
-        self.user_timeout: i64 = 0
-        self.syn_retries: i64 = 0
-        self.linger2: i64 = 0
-        """TCP_LINGER2 in ns; 0: tcp_fin_timeout; negative: leave FIN-WAIT-2 at once."""
-        self.notsent_lowat: i64 = 0
         self.shutdown_mask: i64 = 0
         self.orphan = False
         """close() was called: no program is left (SOCK_DEAD)."""

@@ -58,12 +58,12 @@ def readable(t: Tcb) -> bool:
 
     Less is enough when the window lets the peer send no more (tcp_epollin_ready).
     """
-    target = t.rcvlowat
+    target = t.wishes.rcvlowat
     if t.urg_valid and t.urg_seq == t.copied_seq and not t.urg_inline:
         target += 1
     if t.rcv_queued >= target:
         return True
-    return t.rcvlowat > 1 and t.rcv_queued > 0 and t.receive_window() <= t.rcv_mss
+    return t.wishes.rcvlowat > 1 and t.rcv_queued > 0 and t.receive_window() <= t.rcv_mss
 
 
 def waiting(t: Tcb) -> i64:

@@ -34,7 +34,7 @@ def begin(t: Tcb, now: i64) -> None:
     assert bsd is not None
     t.rto = bsd.rexmit_initial * MSEC
     t.rtx_at = now + t.rto
-    t.keepalive_at = now + (t.keep_init if t.keep_init else bsd.keepinit * MSEC)
+    t.keepalive_at = now + (t.wishes.keep_init if t.wishes.keep_init else bsd.keepinit * MSEC)
 
 
 def finish_syn(t: Tcb, seg: Segment) -> None:

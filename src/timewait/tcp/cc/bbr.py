@@ -213,12 +213,12 @@ class Bbr(CongestionControl):
         """Octets per second, one per cent below the estimate (bbr_rate_bytes_per_sec)."""
         scaled = bw * t.mss_cache
         if scaled > 1 << 50:
-            return t.max_pacing_rate
+            return t.wishes.max_pacing_rate
         scaled = scaled * gain >> 8
         if scaled > 1 << 42:
-            return t.max_pacing_rate
+            return t.wishes.max_pacing_rate
         rate = scaled * 990_000 >> BW_SCALE
-        return rate if rate < t.max_pacing_rate else t.max_pacing_rate
+        return rate if rate < t.wishes.max_pacing_rate else t.wishes.max_pacing_rate
 
     def _init_pacing(self, t: "Tcb") -> None:
         """bbr_init_pacing_rate_from_rtt: the initial window in one RTT, or 1 ms."""

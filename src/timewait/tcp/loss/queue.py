@@ -1,5 +1,7 @@
 """The retransmission queue: what has been sent and is not acknowledged, in order and by time of sending."""
 
+from typing import Final
+
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_leq
 from timewait.wire.packet import FIN, Buffer
@@ -37,6 +39,10 @@ class Sent:
         self.after: Sent | None = None
 
 
+_NO_ITEMS: Final[list[Sent]] = []
+"""What every queue with nothing in it holds; `append` puts a list of its own in its place."""
+
+
 class RetransmitQueue:
     """Sent pieces by sequence number, with a second order by time of (re)transmission for RACK.
 
@@ -45,7 +51,7 @@ class RetransmitQueue:
     """
 
     def __init__(self) -> None:
-        self.items: list[Sent] = []
+        self.items: list[Sent] = _NO_ITEMS
         self.head: i64 = 0
         """Index of the first live item; what lies before is garbage until compaction."""
         self.scan_seq: i64 = 0
@@ -74,7 +80,10 @@ class RetransmitQueue:
 
     def append(self, sent: Sent) -> None:
         """Add a piece that was just sent for the first time."""
-        self.items.append(sent)
+        if self.items is _NO_ITEMS:
+            self.items = [sent]
+        else:
+            self.items.append(sent)
         self.touch(sent)
 
     def pop_first(self) -> None:
@@ -83,7 +92,7 @@ class RetransmitQueue:
         self.untouch(sent)
         self.head += 1
         if self.head >= len(self.items):
-            self.items = []
+            self.items = _NO_ITEMS
             self.head = 0
         elif self.head >= 64 and self.head * 2 > len(self.items):
             del self.items[: self.head]
@@ -93,7 +102,7 @@ class RetransmitQueue:
         """Forget everything, as when the connection ends."""
         for i in range(self.head, len(self.items)):
             self.untouch(self.items[i])
-        self.items = []
+        self.items = _NO_ITEMS
         self.head = 0
 
     def touch(self, sent: Sent) -> None:
