@@ -7,7 +7,6 @@ next event.
 """
 
 import asyncio.events
-import ctypes
 import random
 import sys
 import threading
@@ -19,37 +18,42 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from timewait.base.instant import NEVER
 from timewait.run import current
 from timewait.run.guard import held_up
+from timewait.run.thread_state import Locals, thread_locals
 from timewait.world.clock import Event, Scheduler
 
 if TYPE_CHECKING:
     from timewait.run.program import Program
 
+What = str | tuple[str, Any]
+"""What is waited for: words, or a call and the object it is about, which says of itself `describe()`."""
 IDLE: Final = "select"
 """What a strand waits for whose event loop has nothing to do."""
+_running_loop: Final = asyncio.events._get_running_loop
 MAX_TURNS: Final = 1_000_000
 """Strands that may run one after another without any time passing: beyond this they only wake each other."""
-
-
-def _thread_dict() -> dict[Any, Any]:
-    """What Python keeps for the running OS thread: `threading.local` stores there."""
-    get: Any = ctypes.pythonapi.PyThreadState_GetDict
-    get.restype = ctypes.py_object
-    found: dict[Any, Any] = get()
-    # The reference is a borrowed one, which ctypes takes for ours.
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(found))
-    return found
 
 
 def _silent(args: object) -> None:
     """In place of threading.excepthook."""
 
 
-def _exchange(kept: dict[Any, Any], others: dict[Any, Any]) -> dict[Any, Any]:
-    """Take the thread's `threading.local`s out, and put others in their place."""
-    # asyncio's C code keeps its own entry here, and a pointer to it: only local objects are touched.
-    taken = {key: kept.pop(key) for key in list(kept) if isinstance(key, str) and key.startswith("thread.local.")}
-    kept.update(others)
-    return taken
+def shown(what: What) -> str:
+    """'recv on 10.0.0.1:80 <-> 10.0.0.2:4711': made when somebody asks, for hardly anybody does."""
+    return what if isinstance(what, str) else f"{what[0]} on {what[1].describe()}"
+
+
+class Alarm(Event):
+    """The end of what a strand is willing to wait."""
+
+    def __init__(self, strand: "Strand") -> None:
+        super().__init__()
+        self.strand = strand
+
+    def fire(self, now: int) -> None:
+        self.strand.time_out()
+
+    def describe(self) -> str:
+        return f"{self.strand.name} waits no longer"
 
 
 class Strand:
@@ -64,12 +68,14 @@ class Strand:
         """It has handed the baton back (or has not begun), and runs when it is woken."""
         self.queued = False
         self.timed_out = False
-        self.what = "start"
-        """What it waits for, for people."""
+        self.what: What = "start"
+        """What it waits for, for people: `shown` puts it into words."""
         self.loop: asyncio.AbstractEventLoop | None = None
+        """The loop it runs, as of when it last waited."""
         self.hooks: Any = (None, None)
-        self.locals: dict[Any, Any] = {}
-        """What `threading.local` keeps for it, while it does not run."""
+        self.locals: Any = None
+        """What `threading.local` keeps for it, while that is not in place; None: it has not run yet."""
+        self.alarm = Alarm(self)
         self.ident = 0
         """Its thread's number; 0: the main thread's."""
         self.excused = False
@@ -112,8 +118,13 @@ class Baton:
         """Woken, but their program is frozen."""
         self.hub: greenlet | None = None
         """Whoever called run()."""
-        self.kept: dict[Any, Any] = {}
-        """What Python keeps for the OS thread that runs us."""
+        self.inside: Strand | None = None
+        """Whose running loop, hooks and locals the OS thread has: the strand that ran last. None: those of the hub."""
+        self.outer: Any = None
+        """The hub's, meanwhile."""
+        self.locals: Locals
+        self.news = True
+        """A program has ended since it was last asked whether the run goes on."""
         self.buried: list[Strand] = []
         """Strands of programs that were killed: they never run again, not even their `finally` clauses."""
 
@@ -127,24 +138,33 @@ class Baton:
         strand.wake()
         return strand
 
-    def wait(self, what: str, deadline: int = NEVER) -> bool:
+    def wait(self, what: What, deadline: int = NEVER) -> bool:
         """Hand the baton back until the running strand is woken; False if the deadline (ns) came first."""
         strand = current.strand
-        assert strand is not None and self.hub is not None, "only a strand waits"
+        assert strand is not None, "only a strand waits"
+        if _running_loop() is not None and what is not IDLE and deadline > self.now():
+            held_up(strand, shown(what), None if deadline == NEVER else deadline - self.now())
+        return self.leave(strand, what, deadline)
+
+    def leave(self, strand: Strand, what: What, deadline: int) -> bool:
+        """As wait(), for the strand that is running, and nobody is told that it holds up a loop."""
         if strand.program.done:
             raise GreenletExit  # It is being unwound: what its clean-up waits for does not come.
-        if what is not IDLE and deadline > self.now():
-            held_up(strand, what, None if deadline == NEVER else deadline - self.now())
-        event: Event | None = None
-        if deadline < NEVER:
-            event = self.clock.at(max(deadline, self.now()), strand.time_out)
         strand.what = what
         strand.waiting = True
         strand.timed_out = False
-        self.hub.switch()
-        if event is not None:
-            self.clock.cancel(event)
-        return not strand.timed_out
+        hub = self.hub
+        assert hub is not None
+        if deadline == NEVER:
+            hub.switch()
+            return True
+        clock = self.clock
+        clock.schedule(strand.alarm, max(deadline, clock.now()))
+        hub.switch()
+        if strand.timed_out:
+            return False
+        clock.cancel(strand.alarm)
+        return True
 
     def turn(self) -> None:
         """Let everybody else who can run do so first."""
@@ -163,30 +183,39 @@ class Baton:
         if current.strand is not None:
             raise RuntimeError("a program cannot run the simulation it is part of; await what it waits for")
         self.hub = getcurrent()
-        self.kept = _thread_dict()
+        self.locals = thread_locals()
         tracked = sys.get_coroutine_origin_tracking_depth()
         # A coroutine that is never awaited can then say where it was made.
         sys.set_coroutine_origin_tracking_depth(max(tracked, 1))
         try:
             return self._run(unfinished, deadline, outside)
         finally:
+            self._restore()
             sys.set_coroutine_origin_tracking_depth(tracked)
 
     def _run(self, unfinished: Callable[[], bool], deadline: int, outside: bool) -> bool:
         turns = 0
+        ready, clock = self.ready, self.clock
+        idle = (lambda: not ready and unfinished()) if outside else self._nobody
+        self.news = True
         while True:
-            while self.ready:
-                self._resume(self._next())
+            while ready:
+                strand = ready.pop(0 if len(ready) == 1 else self.rng.randrange(len(ready)))
+                if strand.program.frozen:
+                    self.held.append(strand)
+                    continue
+                self._resume(strand)
                 turns += 1
                 if turns > MAX_TURNS:
                     self._endless()
-            if not unfinished():
-                return True
-            before = self.now()
-            idle = (lambda: not self.ready and unfinished()) if outside else self._nobody
-            if not self.clock.run_while(idle, deadline):
+            if self.news or outside:
+                self.news = False
+                if not unfinished():
+                    return True
+            before = clock.now()
+            if not clock.run_while(idle, deadline):
                 return not unfinished()
-            if self.now() != before:
+            if clock.now() != before:
                 turns = 0
 
     def bury(self, strand: Strand) -> None:
@@ -201,8 +230,8 @@ class Baton:
 
     def thaw(self) -> None:
         """Programs may have been thawed: those of their strands that were woken meanwhile run in turn."""
-        held, self.held = self.held, []
-        self.ready.extend(held)
+        self.ready += self.held
+        self.held.clear()
 
     def close(self) -> None:
         """Unwind what was buried; whatever its clean-up calls then, its process is gone."""
@@ -224,33 +253,43 @@ class Baton:
     def _nobody(self) -> bool:
         return not self.ready
 
-    def _next(self) -> Strand:
-        ready = self.ready
-        which = 0 if len(ready) == 1 else self.rng.randrange(len(ready))
-        return ready.pop(which)
-
     def _resume(self, strand: Strand) -> None:
-        """Let a strand run until it waits or ends; what Python keeps per OS thread is exchanged around it."""
-        if strand.program.frozen:
-            self.held.append(strand)
-            return
+        """Let a strand run until it waits or ends."""
         strand.queued = strand.waiting = False
-        assert self.hub is not None
-        strand.greenlet.parent = self.hub
-        outer_loop, outer_hooks = asyncio.events._get_running_loop(), sys.get_asyncgen_hooks()
-        asyncio.events._set_running_loop(strand.loop)
-        sys.set_asyncgen_hooks(*strand.hooks)
-        outer_locals = _exchange(self.kept, strand.locals)
+        if strand is not self.inside:
+            self._enter(strand)
         current.strand = strand
         try:
             strand.greenlet.switch()
         finally:
             current.strand = None
-            strand.locals = _exchange(self.kept, outer_locals)
-            strand.loop, strand.hooks = asyncio.events._get_running_loop(), sys.get_asyncgen_hooks()
-            asyncio.events._set_running_loop(outer_loop)
-            sys.set_asyncgen_hooks(*outer_hooks)
+            strand.loop, strand.hooks = _running_loop(), sys.get_asyncgen_hooks()
+
+    def _enter(self, strand: Strand) -> None:
+        """Give the OS thread what Python keeps for another strand than the one that ran last."""
+        before = self.inside
+        if strand.locals is None:
+            strand.locals = self.locals.fresh()
+        assert self.hub is not None
+        strand.greenlet.parent = self.hub
+        if before is None:
+            self.outer = _running_loop(), sys.get_asyncgen_hooks(), self.locals.exchange(strand.locals)
+        else:
+            before.locals = self.locals.exchange(strand.locals)
+        self.inside = strand
+        asyncio.events._set_running_loop(strand.loop)
+        sys.set_asyncgen_hooks(*strand.hooks)
+
+    def _restore(self) -> None:
+        """Give the OS thread back what it had when the hub ran."""
+        if self.inside is None:
+            return
+        loop, hooks, locals_ = self.outer
+        self.inside.locals = self.locals.exchange(locals_)
+        self.inside = self.outer = None
+        asyncio.events._set_running_loop(loop)
+        sys.set_asyncgen_hooks(*hooks)
 
     def _endless(self) -> None:
-        names = sorted({f"{strand.program.name} ({strand.what})" for strand in self.ready})
+        names = sorted({f"{strand.program.name} ({shown(strand.what)})" for strand in self.ready})
         raise RuntimeError(f"programs wake each other without any time passing: {', '.join(names[:4])}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from timewait.host.process import Process
 from timewait.run import current
-from timewait.run.baton import Strand
+from timewait.run.baton import Strand, shown
 from timewait.run.errors import SimulationError
 from timewait.run.where import line_of, lines_of_tasks
 
@@ -161,10 +161,10 @@ class Program:
                 continue
             if strand.loop is not None:
                 lines = lines_of_tasks(strand.loop)
-                found += [f"awaits at {line}" for line in lines] or [f"{strand.what}, no task left"]
+                found += [f"awaits at {line}" for line in lines] or [f"{shown(strand.what)}, no task left"]
             else:
                 frame: FrameType | None = strand.frame()
-                found.append(f"{strand.what} at {line_of(frame)}")
+                found.append(f"{shown(strand.what)} at {line_of(frame)}")
         return found
 
     def _main(self) -> None:
@@ -211,6 +211,7 @@ class Program:
 
     def _end(self, close: Callable[[], object]) -> None:
         self.done = True
+        self.host.net.baton.news = True
         for strand in self.strands:
             self.host.net.baton.bury(strand)
         if self.process.alive:

@@ -17,7 +17,7 @@ from timewait.base.instant import NEVER
 from timewait.base.ints import i64
 from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, File, Watcher
 from timewait.run import current
-from timewait.run.baton import Strand
+from timewait.run.baton import Strand, What
 from timewait.run.errors import MisuseError
 from timewait.run.names import resolve
 from timewait.run.program import Program
@@ -53,15 +53,20 @@ def running(what: str) -> Strand:
     return strand
 
 
-def wait_for(file: File, mask: int, what: str, deadline: int = NEVER) -> bool:
-    """Hand over the baton until `file` is ready for `mask`; False if the deadline came first."""
-    strand = running(what)
+def wait_for(file: File, mask: int, what: What, deadline: int = NEVER, news: bool = False) -> bool:
+    """Hand over the baton until `file` is ready for `mask`; False if the deadline came first.
+
+    news: what it is ready for now did not help (an error in the error queue is no data), so something must happen.
+    """
+    strand = running(str(what))
+    wait = strand.baton.wait
     waker = Waker(strand, mask)
     file.watch(waker)
     try:
-        while file.refs > 0 and not file.poll() & mask:
-            if not strand.baton.wait(what, deadline):
+        while file.refs > 0 and (news or not file.poll() & mask):
+            if not wait(what, deadline):
                 return False
+            news = False
         return True
     finally:
         file.unwatch(waker)
@@ -125,9 +130,10 @@ class SimSocket(socket.socket):
         return self._timeout
 
     def __repr__(self) -> str:
-        return f"<SimSocket of {self._program.label}, fd {self.fileno()}, {self._describe()}>"
+        return f"<SimSocket of {self._program.label}, fd {self.fileno()}, {self.describe()}>"
 
-    def _describe(self) -> str:
+    def describe(self) -> str:
+        """Its ends, for people: '10.0.0.1:4711 <-> 10.0.0.2:80'."""
         if self._fd < 0:
             return "closed"
         try:
@@ -168,14 +174,14 @@ class SimSocket(socket.socket):
             return NEVER
         return self._program.host.net.baton.now() + round(self._timeout * 1e9)
 
-    def _wait(self, mask: int, call: str, deadline: int) -> None:
+    def _wait(self, mask: int, call: str, deadline: int, news: bool = False) -> None:
         """Until the socket is ready. TimeoutError at the deadline, BlockingIOError if it is non-blocking."""
         file = self._file
         if file is None:
             raise os_error(errno.EBADF)
         if self._timeout == 0.0:
             raise os_error(errno.EAGAIN)
-        if not wait_for(file, mask, f"{call} on {self._describe()}", deadline):
+        if not wait_for(file, mask, (call, self), deadline, news):
             raise TimeoutError("timed out")
         if self._fd < 0:
             raise os_error(errno.EBADF)
@@ -248,21 +254,21 @@ class SimSocket(socket.socket):
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
-        process, fd = self._process, self._fd
-        try:
-            return process.recv(fd, bufsize, flags)
-        except BlockingIOError:
-            if self._timeout == 0.0 or flags & MSG_DONTWAIT:
-                raise
+        if self._timeout == 0.0 or flags & MSG_DONTWAIT:
+            return self._process.recv(self._fd, bufsize, flags)
         deadline = self._deadline()
-        found = b""
         while True:
-            self._wait(_READ, "recv", deadline)
+            self._await_data("recv", deadline)
             try:
-                found += process.recv(fd, bufsize - len(found), flags)
+                return self._process.recv(self._fd, bufsize, flags)
             except BlockingIOError:
-                continue
-            return found
+                self._wait(_READ, "recv", deadline, news=True)
+
+    def _await_data(self, call: str, deadline: int) -> None:
+        """Wait before asking, where it is known that nothing would be given: an exception less."""
+        file = self._file
+        if file is not None and not file.poll() & _READ and getattr(file, "listener", None) is None:
+            self._wait(_READ, call, deadline)
 
     def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Any]:
         deadline = self._deadline()
