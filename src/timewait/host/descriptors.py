@@ -17,7 +17,9 @@ class Descriptors:
     def __init__(self) -> None:
         self._files: list[File | None] = [None] * FIRST_FD
         self._free: list[int] = []
-        """A heap of free descriptors; entries may be taken meanwhile by `put`."""
+        """A heap of free descriptors, each once; `put` may have taken one of them meanwhile."""
+        self._listed = bytearray(FIRST_FD)
+        """Which descriptors stand in `_free`."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -45,7 +47,7 @@ class Descriptors:
     def lowest(self, limit: int) -> int:
         """The lowest free descriptor. OSError EMFILE if it is not below the limit."""
         while self._free and self._files[self._free[0]] is not None:
-            heapq.heappop(self._free)
+            self._listed[heapq.heappop(self._free)] = 0
         fd = self._free[0] if self._free else len(self._files)
         if fd >= limit:
             raise os_error(errno.EMFILE)
@@ -55,11 +57,15 @@ class Descriptors:
         """Let `fd` stand for a file; what it stood for before."""
         if fd == len(self._files):
             self._files.append(file)
+            self._listed.append(0)
             self._count += 1
             return None
         while len(self._files) <= fd:
             heapq.heappush(self._free, len(self._files))
             self._files.append(None)
+            self._listed.append(1)
+        if self._free and self._free[0] == fd:
+            self._listed[heapq.heappop(self._free)] = 0
         before = self._files[fd]
         self._files[fd] = file
         if before is None:
@@ -72,7 +78,9 @@ class Descriptors:
         if found is not None:
             self._files[fd] = None
             self._count -= 1
-            heapq.heappush(self._free, fd)
+            if not self._listed[fd]:
+                heapq.heappush(self._free, fd)
+                self._listed[fd] = 1
         return found
 
     def copy(self) -> "Descriptors":
@@ -80,5 +88,6 @@ class Descriptors:
         twin = Descriptors()
         twin._files = list(self._files)
         twin._free = list(self._free)
+        twin._listed = bytearray(self._listed)
         twin._count = self._count
         return twin

@@ -9,7 +9,7 @@ import errno
 from typing import Final
 
 from timewait.base.errors import os_error
-from timewait.base.ints import i64
+from timewait.base.ints import i16, i32, i64
 from timewait.base.native import mypyc_attr
 from timewait.wire.packet import Buffer
 
@@ -45,11 +45,12 @@ class Watcher:
 class File:
     """An open file description (struct file): shared by every descriptor that dup() or fork() made of it."""
 
-    refs: i64 = 1
+    watchers: list[Watcher] | None = None
+    # What is narrow stands together: compiled, it shares machine words.
+    refs: i32 = 1
     """References from descriptor tables; at 0 the file is released, exactly once."""
     nonblocking: bool = False
     """O_NONBLOCK. Calls never block here; runners of blocking programs read this flag."""
-    watchers: list[Watcher] | None = None
     pollable: bool = True
     """Whether epoll accepts it (EPERM otherwise, as for regular files)."""
     is_socket: bool = False
@@ -118,11 +119,11 @@ class Socket(File):
     """
 
     is_socket = True
-    family: i64 = 2
+    family: i16 = 2
     """AF_INET or AF_INET6."""
-    type: i64 = 1
+    type: i16 = 1
     """SOCK_STREAM or SOCK_DGRAM."""
-    proto: i64 = 0
+    proto: i16 = 0
 
     def bind(self, addr: bytes, port: int) -> None:
         """Take a local address; wildcard and port 0 allowed."""

@@ -12,6 +12,7 @@ from timewait.base.ints import i64
 from timewait.tcp.arrive_listen import ListenOptions, Request
 from timewait.tcp.net import Net
 from timewait.tcp.tcb import Tcb
+from timewait.tcp.wishes import Wishes
 
 COOKIE_VALID: Final = 120 * SEC
 """TCP_SYNCOOKIE_VALID: how long after the last overflow an ACK may still bring a cookie."""
@@ -26,6 +27,8 @@ class Listener:
         self.port: i64 = port
         self.backlog: i64 = backlog
         self.options = ListenOptions()
+        self.heirs: Wishes | None = None
+        """What accepted sockets share; None: to be made."""
         self.accept_queue: deque[Tcb] = deque()
         self.requests: i64 = 0
         """Half-open connections (reqsk_queue_len)."""

@@ -40,13 +40,12 @@ from timewait.host.tcp_layer import TcpLayer
 from timewait.host.tcp_options import TcpOptions
 from timewait.host.tcp_tables import ConnectionOwner
 from timewait.tcp import calls
-from timewait.tcp.delack import in_quickack_mode
 from timewait.tcp.fastopen import CLIENT, offer
 from timewait.tcp.info import tcp_info
 from timewait.tcp.keepalive import set_keepalive
 from timewait.tcp.reasons import Why
 from timewait.tcp.send import append, queued, room
-from timewait.tcp.states import CLOSED, ESTABLISHED, LISTEN, SYN_RCVD, SYN_SENT, Cause
+from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, SYN_SENT, Cause
 from timewait.tcp.tcb import RCV_SHUTDOWN, Tcb
 from timewait.tcp.urgent import receive_urgent, waiting
 from timewait.wire.packet import Buffer
@@ -56,6 +55,12 @@ _UNTOUCHED: Final = TcpOptions()
 
 class TcpSocket(ConnectionOwner):
     """One TCP socket: unconnected, listening, or the program's side of a connection."""
+
+    # Flags are declared together: compiled, they share a machine word. What they mean stands below.
+    connecting: bool
+    connected: bool
+    explicit_port: bool
+    owns_options: bool
 
     def __init__(self, layer: TcpLayer, family: int) -> None:
         self.layer: TcpLayer = layer
@@ -81,12 +86,11 @@ class TcpSocket(ConnectionOwner):
         self.options: TcpOptions = _UNTOUCHED
         """Shared with other sockets until `own_options` is asked for: most programs set none, or all alike."""
         self.owns_options = False
-        self.heirs: TcpOptions | None = None
-        """What accepted sockets share; None: to be made."""
 
     def own_options(self) -> TcpOptions:
         """The options, for a change that concerns no other socket."""
-        self.heirs = None
+        if self.listener is not None:
+            self.listener.heirs = None
         if not self.owns_options:
             self.options = self.options.copy()
             self.owns_options = True
@@ -130,17 +134,21 @@ class TcpSocket(ConnectionOwner):
         listener.options.rcvbuf = self.options.rcvbuf or layer.net.sysctl.tcp_rmem[1]
         listener.options.rcvbuf_locked = self.options.rcvbuf != 0
         listener.options.wishes = self.options
-        listener.defer_accept = self.options.defer_accept
         listener.syn_retries = self.options.syn_retries
-        listener.fast_open_limit = self.options.fast_open_limit
-        listener.tos, listener.ttl = self.options.tos, self.options.ttl
-        listener.options.no_options = self.options.no_options
-        listener.fast_open_keys = self.options.fast_open_keys
+        self._tell_listener(listener)
         self.listener = listener
         layer.listeners.setdefault(int(listener.port), []).append(listener)
         tap = layer.net.tap
         if tap is not None:
             tap.moved(layer.net.name, b"", CLOSED, LISTEN, Cause.PASSIVE_OPEN, layer.machine.now())
+
+    def _tell_listener(self, listener: Listener) -> None:
+        """Options that a listener reads itself."""
+        listener.defer_accept = self.options.defer_accept
+        listener.fast_open_limit = self.options.fast_open_limit
+        listener.tos, listener.ttl = self.options.tos, self.options.ttl
+        listener.options.no_options = self.options.no_options
+        listener.fast_open_keys = self.options.fast_open_keys
 
     def connect(self, addr: bytes, port: int) -> bool:
         """Send a SYN: True, EINPROGRESS; the second call after success gives False, later ones raise EISCONN."""
@@ -428,9 +436,11 @@ class TcpSocket(ConnectionOwner):
 
     def inherit(self, child: Tcb) -> None:
         self.options.apply(child)
-        if self.heirs is None:
-            self.heirs = self.options.inherited()
-        child.wishes = self.heirs
+        listener = self.listener
+        assert listener is not None
+        if listener.heirs is None:
+            listener.heirs = self.options.inherited()
+        child.wishes = listener.heirs
 
     # State
 
@@ -497,11 +507,7 @@ class TcpSocket(ConnectionOwner):
         now = self.layer.machine.now()
         self.own_options().set(level, name, value, self.tcb, self.layer.net, now)
         if self.listener is not None:
-            self.listener.defer_accept = self.options.defer_accept
-            self.listener.fast_open_limit = self.options.fast_open_limit
-            self.listener.tos, self.listener.ttl = self.options.tos, self.options.ttl
-            self.listener.options.no_options = self.options.no_options
-            self.listener.fast_open_keys = self.options.fast_open_keys
+            self._tell_listener(self.listener)
         t = self.tcb
         if t is not None and not t.retired:
             self.layer.after(t, now)
@@ -588,11 +594,3 @@ class TcpSocket(ConnectionOwner):
         if self.tcb is None:
             raise os_error(errno.ENOTCONN)
         return tcp_info(self.tcb, self.layer.machine.now())
-
-    def quickack(self) -> bool:
-        """Whether acknowledgments leave at once now."""
-        return self.tcb is not None and in_quickack_mode(self.tcb)
-
-    def established(self) -> bool:
-        """Whether the handshake is complete and nobody has closed."""
-        return self.tcb is not None and self.tcb.state is ESTABLISHED

@@ -42,3 +42,15 @@ def test_the_lowest_free_number_is_next_whatever_happened(steps):
         assert table.items() == sorted(expected.items()) and len(table) == len(expected)
         assert list(table) == sorted(expected) and table.values() == [expected[n] for n in sorted(expected)]
         assert table.copy().items() == table.items()
+
+
+def test_opening_and_closing_for_ever_leaves_nothing_behind():
+    table = Descriptors()
+    table.put(7, File())
+    for _ in range(100):
+        fd = table.lowest(LIMIT)
+        table.put(fd, File())
+        table.put(9, File())
+        table.take(9)
+        table.take(fd)
+    assert len(table._free) <= LIMIT
