@@ -1,135 +1,58 @@
 """asyncio on a simulated host: the standard library's selector loop over a simulated selector.
 
-Nothing of asyncio is written anew: transports, streams, TLS, datagrams and sock_* calls are
-its own. What differs: `select` hands over the baton, the clock is the host's, the order
+Little of asyncio is written anew: transports, streams, TLS, datagrams and sock_* calls are
+its own. What differs: waiting hands over the baton, the clock is the host's, the order
 of task steps that are ready at the same time is drawn from the seed, the executor runs
-functions as further strands, and child processes are refused.
+functions as further strands, and child processes are refused. One round of the loop and
+what a transport does with each message are written out here, because everything passes there.
 """
 
 import asyncio
 import contextvars
+import heapq
 import math
-import selectors
 import sys
+from asyncio import base_events, selector_events
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from greenlet import GreenletExit
+
 from timewait.base.instant import NEVER
-from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from timewait.run import current
 from timewait.run.baton import IDLE
 from timewait.run.errors import MisuseError
 from timewait.run.names import getaddrinfo, getnameinfo
-from timewait.run.program import Program
-from timewait.run.selecting import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, own
-from timewait.run.sockets import Waker, running
+from timewait.run.selector import READ, WRITE, Interest, SimSelector
+from timewait.run.sockets import SimSocket, running
+from timewait.run.transport import SimTransport
 from timewait.run.where import line_of
 
+_INSIDE: Final[Any] = base_events
+"""asyncio's own, which typeshed does not show."""
 _STEPS: Final = ("TaskStepMethWrapper", "TaskWakeupMethWrapper")
-_READ: Final = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
-_WRITE: Final = EPOLLOUT | EPOLLHUP | EPOLLERR
-
-
-class SimSelector(selectors._BaseSelectorImpl):
-    """A selector over a simulated host's epoll. `wake()` ends a select() that waits."""
-
-    _fd_to_key: dict[int, selectors.SelectorKey]
-
-    def __init__(self, program: Program) -> None:
-        super().__init__()
-        self.program = program
-        self.baton = program.host.net.baton
-        self._epfd = program.process.epoll_create()
-        self._file = program.process.file(self._epfd)
-        self._woken = False
-        self._waker: Waker | None = None
-        self.until: Callable[[], int] | None = None
-        """The loop's next timer as ns; a timeout in seconds would be rounded on the way."""
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        key = super().register(fileobj, events, data)
-        try:
-            self._control(EPOLL_CTL_ADD, key)
-        except BaseException:
-            super().unregister(fileobj)
-            raise
-        return key
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        key = super().unregister(fileobj)
-        try:
-            self._control(EPOLL_CTL_DEL, key)
-        except OSError:
-            pass  # Closed before, which took it out.
-        return key
-
-    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        key = self.get_key(fileobj)
-        changed = selectors.SelectorKey(key.fileobj, key.fd, events, data)
-        if events != key.events:
-            self._control(EPOLL_CTL_MOD, changed)
-        self._fd_to_key[key.fd] = changed
-        return changed
-
-    def _control(self, op: int, key: selectors.SelectorKey) -> None:
-        mask = (EPOLLIN if key.events & selectors.EVENT_READ else 0) | (
-            EPOLLOUT if key.events & selectors.EVENT_WRITE else 0
-        )
-        fd = own(running("register"), key.fd)
-        self.program.process.epoll_ctl(self._epfd, op, fd, mask, key.fd)
-
-    def wake(self) -> None:
-        """Let select() return."""
-        self._woken = True
-        if self._waker is not None:
-            self._waker.strand.wake()
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        wait, process = self.program.process.epoll_wait, self.program.process
-        found = wait(self._epfd)
-        if not found and not self._woken and (timeout is None or timeout > 0):
-            until = NEVER if timeout is None else self.until() if self.until is not None else NEVER
-            strand = running("select")
-            waker = self._waker = Waker(strand, EPOLLIN)
-            self._file.watch(waker)
-            try:
-                while self.baton.wait(IDLE, until):
-                    found = wait(self._epfd)
-                    if found or self._woken:
-                        break
-            finally:
-                self._waker = None
-                if process.alive:
-                    self._file.unwatch(waker)
-        self._woken = False
-        ready = []
-        for fd, mask in found:
-            key = self._fd_to_key.get(fd)
-            if key is None:
-                continue
-            events = (selectors.EVENT_READ if mask & _READ else 0) | (selectors.EVENT_WRITE if mask & _WRITE else 0)
-            if events & key.events:
-                ready.append((key, events & key.events))
-        if len(ready) > 1:
-            self.baton.rng.shuffle(ready)
-        return ready
-
-    def close(self) -> None:
-        if self._epfd >= 0 and self.program.process.alive:
-            self.program.process.close(self._epfd)
-        self._epfd = -1
-        super().close()
 
 
 class SimLoop(asyncio.SelectorEventLoop):
     """The event loop of a program on a simulated host."""
 
+    # asyncio's own, as they are in every version since 3.11.
+    _selector: SimSelector
+    _ready: "deque[Any]"
+    _scheduled: list[Any]
+    _stopping: bool
+    _debug: bool
+    _timer_cancelled_count: int
+    _current_handle: Any
+    _remove_reader: Callable[[Any], bool]
+    _remove_writer: Callable[[Any], bool]
+
     def __init__(self) -> None:
         program = running("a simulated event loop").program
         self.program = program
-        selector = SimSelector(program)
-        super().__init__(selector)
-        selector.until = self._next_timer
+        self.baton = program.host.net.baton
+        super().__init__(SimSelector(program))
 
     def time(self) -> float:
         """Seconds of the host's monotonic clock."""
@@ -146,10 +69,10 @@ class SimLoop(asyncio.SelectorEventLoop):
 
     def _next_timer(self) -> int:
         """The first ns of the world at which the earliest timer's time has come; NEVER without one."""
-        scheduled = self._scheduled  # type: ignore[attr-defined]
+        scheduled = self._scheduled
         if not scheduled:
             return NEVER
-        when = scheduled[0]._when
+        when = scheduled[0].when()
         host = self.program.host
         due = int(when * 1e9)
         while due / 1e9 < when:
@@ -165,29 +88,134 @@ class SimLoop(asyncio.SelectorEventLoop):
         pass
 
     def _write_to_self(self) -> None:
-        selector = self._selector  # type: ignore[attr-defined]
-        if selector is not None:
-            selector.wake()
+        if self._selector is not None:
+            self._selector.wake()
 
-    def _process_events(self, event_list: Any) -> None:
-        super()._process_events(event_list)  # type: ignore[misc]
-        self._mix()
+    # One round.
+
+    def _run_once(self) -> None:
+        """Wait until something is ready, and run it: as asyncio's, which asks a selector with a timeout."""
+        ready, selector = self._ready, self._selector
+        if self.program.done:
+            raise GreenletExit  # It is being unwound, and nothing of it runs any more.
+        if self._scheduled:
+            self._drop_cancelled()
+        if selector.listed:
+            self._take(selector.take())
+        if not ready and not self._stopping:
+            self._wait()
+        if len(ready) > 1:
+            self._mix()
+        if self._scheduled:
+            self._take_timers()
+        if self._debug:
+            self._run_ready_slowly(len(ready))
+            return
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def _wait(self) -> None:
+        """Hand over the baton until something is ready or the next timer is due."""
+        until, ready, selector, baton = NEVER, self._ready, self._selector, self.baton
+        if self._scheduled:
+            until = self._next_timer()
+            if until <= baton.now():
+                return
+        strand = selector.strand = running("an event loop")
+        try:
+            while baton.leave(strand, IDLE, until):
+                if selector.listed:
+                    self._take(selector.take())
+                if ready:
+                    return
+        finally:
+            selector.strand = None
+
+    def _take(self, interests: list[Interest]) -> None:
+        """Let what asked for ready files run (_process_events)."""
+        ready = self._ready
+        for interest in interests:
+            mask = interest.file.poll() & interest.asked
+            reader, writer = interest.key.data
+            if reader is not None and mask & READ:
+                if reader._cancelled:
+                    self._remove_reader(interest.key.fileobj)
+                else:
+                    ready.append(reader)
+            if writer is not None and mask & WRITE:
+                if writer._cancelled:
+                    self._remove_writer(interest.key.fileobj)
+                else:
+                    ready.append(writer)
+
+    def _drop_cancelled(self) -> None:
+        """Timers that were cancelled go, all of them once they are many."""
+        scheduled = self._scheduled
+        count = len(scheduled)
+        if count > _INSIDE._MIN_SCHEDULED_TIMER_HANDLES and (
+            self._timer_cancelled_count / count > _INSIDE._MIN_CANCELLED_TIMER_HANDLES_FRACTION
+        ):
+            for handle in scheduled:
+                if handle._cancelled:
+                    handle._scheduled = False
+            scheduled[:] = [handle for handle in scheduled if not handle._cancelled]
+            heapq.heapify(scheduled)
+            self._timer_cancelled_count = 0
+            return
+        while scheduled and scheduled[0]._cancelled:
+            self._timer_cancelled_count -= 1
+            heapq.heappop(scheduled)._scheduled = False
+
+    def _take_timers(self) -> None:
+        """Let timers run that are due."""
+        scheduled, ready = self._scheduled, self._ready
+        end = self.time() + self._clock_resolution
+        while scheduled and scheduled[0].when() < end:
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False
+            ready.append(handle)
+
+    def _run_ready_slowly(self, count: int) -> None:
+        """As asyncio's debug mode does: a callback that took long (of the host's time) is told."""
+        for _ in range(count):
+            handle = self._ready.popleft()
+            if handle._cancelled:
+                continue
+            try:
+                self._current_handle = handle
+                began = self.time()
+                handle._run()
+                took = self.time() - began
+                if took >= self.slow_callback_duration:
+                    shown = _INSIDE._format_handle(handle)
+                    _INSIDE.logger.warning("Executing %s took %.3f seconds", shown, took)
+            finally:
+                self._current_handle = None
 
     def _mix(self) -> None:
         """Task steps that are ready together run in an order drawn from the seed; callbacks keep their places."""
-        ready = self._ready  # type: ignore[attr-defined]
-        if len(ready) < 2 or not self.program.host.net.interleave:
+        if not self.program.host.net.interleave:
             return
-        handles = list(ready)
+        handles = list(self._ready)
         steps = [at for at, handle in enumerate(handles) if type(handle._callback).__name__ in _STEPS]
         if len(steps) < 2:
             return
         mixed = [handles[at] for at in steps]
-        self.program.host.net.baton.rng.shuffle(mixed)
+        self.baton.rng.shuffle(mixed)
         for at, handle in zip(steps, mixed, strict=True):
             handles[at] = handle
-        ready.clear()
-        ready.extend(handles)
+        self._ready.clear()
+        self._ready.extend(handles)
+
+    # Transports
+
+    def _make_socket_transport(
+        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+    ) -> Any:
+        kind = SimTransport if type(sock) is SimSocket else vars(selector_events)["_SelectorSocketTransport"]
+        return kind(self, sock, protocol, waiter, extra, server)
 
     async def getaddrinfo(
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0

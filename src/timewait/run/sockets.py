@@ -16,6 +16,7 @@ from timewait.base.errors import os_error
 from timewait.base.instant import NEVER
 from timewait.base.ints import i64
 from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, File, Watcher
+from timewait.host.process import Process
 from timewait.run import current
 from timewait.run.baton import Strand, What
 from timewait.run.errors import MisuseError
@@ -131,6 +132,11 @@ class SimSocket(socket.socket):
 
     def __repr__(self) -> str:
         return f"<SimSocket of {self._program.label}, fd {self.fileno()}, {self.describe()}>"
+
+    @property
+    def process(self) -> Process:
+        """Whose descriptor it is."""
+        return self._process
 
     def describe(self) -> str:
         """Its ends, for people: '10.0.0.1:4711 <-> 10.0.0.2:80'."""
