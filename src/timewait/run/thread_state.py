@@ -1,7 +1,7 @@
 """`threading.local` for strands: what CPython keeps per OS thread is exchanged when another strand runs.
 
-Up to Python 3.12 the values hang at entries of the thread's dictionary, and the entries are
-taken out and put back. Since 3.13 each local object has a dictionary by thread, whose key
+Up to Python 3.12 the values hang at entries of the thread's dictionary, and all its entries
+are taken out and put back. Since 3.13 each local object has a dictionary by thread, whose key
 and whose sentinel (when it goes, so do the values) stand in the thread's state; where they
 stand there is found out once, by looking for a known key, and tried before it is relied on.
 """
@@ -30,22 +30,19 @@ class DictLocals:
 
     def __init__(self) -> None:
         self._kept = _thread_dict()
-        self._others = -1
-        """Entries that are no local's, when last counted: asyncio's C code has one, and a pointer to it."""
 
     def fresh(self) -> Any:
         """What a strand has that has not run."""
         return {}
 
     def exchange(self, mine: Any) -> Any:
-        """Put these in place; gives back what was there."""
+        """Put these in place; gives back what was there. Then the running loop must be set, before anybody asks."""
+        # asyncio's C code keeps its running loop here and a pointer to it: what is given back keeps that alive.
         kept = self._kept
-        if len(kept) == self._others and not mine:
-            return {}
-        taken = {key: kept.pop(key) for key in list(kept) if isinstance(key, str) and key.startswith("thread.local.")}
-        self._others = len(kept)
+        before = kept.copy()
+        kept.clear()
         kept.update(mine)
-        return taken
+        return before
 
 
 class _Key:
