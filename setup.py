@@ -32,6 +32,7 @@ COMPILED = (
     "world/buffers.py",
     "world/offload.py",
     "world/attach.py",
+    "run/baton.py",
 )
 """What is compiled, relative to src/timewait: whole packages and single files."""
 

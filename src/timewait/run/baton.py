@@ -4,18 +4,20 @@ A strand is a greenlet. Blocking calls end here: they say what they wait for and
 the baton back. Whoever was woken runs next, in an order drawn from the seed, so that
 other seeds see other interleavings; only when nobody can run is the clock asked for its
 next event.
+
+Compiled where the packet path is, since every message of a program passes here twice.
 """
 
 import asyncio.events
+import importlib
 import random
 import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from greenlet import GreenletExit, getcurrent, greenlet
-
 from timewait.base.instant import NEVER
+from timewait.base.ints import i64
 from timewait.run import current
 from timewait.run.guard import held_up
 from timewait.run.thread_state import Locals, thread_locals
@@ -23,6 +25,10 @@ from timewait.world.clock import Event, Scheduler
 
 if TYPE_CHECKING:
     from timewait.run.program import Program
+
+# Not by an import statement: whoever compiles this need not have greenlet, which has no types of its own.
+_greenlet: Final[Any] = importlib.import_module("greenlet")
+GreenletExit: Final[Any] = _greenlet.GreenletExit
 
 What = str | tuple[str, Any]
 """What is waited for: words, or a call and the object it is about, which says of itself `describe()`."""
@@ -49,7 +55,7 @@ class Alarm(Event):
         super().__init__()
         self.strand = strand
 
-    def fire(self, now: int) -> None:
+    def fire(self, now: i64) -> None:
         self.strand.time_out()
 
     def describe(self) -> str:
@@ -63,14 +69,14 @@ class Strand:
         self.baton = baton
         self.program = program
         self.name = name
-        self.greenlet = greenlet(body)
+        self.greenlet: Any = _greenlet.greenlet(body)
         self.waiting = True
         """It has handed the baton back (or has not begun), and runs when it is woken."""
         self.queued = False
         self.timed_out = False
         self.what: What = "start"
         """What it waits for, for people: `shown` puts it into words."""
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self.loop: Any = None
         """The loop it runs, as of when it last waited."""
         self.hooks: Any = (None, None)
         self.locals: Any = None
@@ -94,7 +100,9 @@ class Strand:
         """Let it run in turn; without effect while it runs or is about to."""
         if self.waiting and not self.queued:
             self.queued = True
-            self.baton.ready.append(self)
+            baton = self.baton
+            baton.ready.append(self)
+            baton.clock.halt = True
 
     def time_out(self) -> None:
         """What it waited for did not come in time."""
@@ -116,7 +124,7 @@ class Baton:
         self.ready: list[Strand] = []
         self.held: list[Strand] = []
         """Woken, but their program is frozen."""
-        self.hub: greenlet | None = None
+        self.hub: Any = None
         """Whoever called run()."""
         self.inside: Strand | None = None
         """Whose running loop, hooks and locals the OS thread has: the strand that ran last. None: those of the hub."""
@@ -154,7 +162,6 @@ class Baton:
         strand.waiting = True
         strand.timed_out = False
         hub = self.hub
-        assert hub is not None
         if deadline == NEVER:
             hub.switch()
             return True
@@ -172,7 +179,6 @@ class Baton:
         if strand is not None and self.ready:
             strand.waiting = True
             strand.wake()
-            assert self.hub is not None
             self.hub.switch()
 
     def run(self, unfinished: Callable[[], bool], deadline: int = NEVER, *, outside: bool = False) -> bool:
@@ -182,7 +188,7 @@ class Baton:
         """
         if current.strand is not None:
             raise RuntimeError("a program cannot run the simulation it is part of; await what it waits for")
-        self.hub = getcurrent()
+        self.hub = _greenlet.getcurrent()
         self.locals = thread_locals()
         tracked = sys.get_coroutine_origin_tracking_depth()
         # A coroutine that is never awaited can then say where it was made.
@@ -196,7 +202,6 @@ class Baton:
     def _run(self, unfinished: Callable[[], bool], deadline: int, outside: bool) -> bool:
         turns = 0
         ready, clock = self.ready, self.clock
-        idle = (lambda: not ready and unfinished()) if outside else self._nobody
         self.news = True
         while True:
             while ready:
@@ -213,7 +218,12 @@ class Baton:
                 if not unfinished():
                     return True
             before = clock.now()
-            if not clock.run_while(idle, deadline):
+            clock.halt = False
+            if outside:
+                goes_on = clock.run_while(lambda: not ready and unfinished(), deadline)
+            else:
+                goes_on = clock.run_until_halt(deadline)
+            if not goes_on:
                 return not unfinished()
             if clock.now() != before:
                 turns = 0
@@ -232,13 +242,14 @@ class Baton:
         """Programs may have been thawed: those of their strands that were woken meanwhile run in turn."""
         self.ready += self.held
         self.held.clear()
+        self.clock.halt = True
 
     def close(self) -> None:
         """Unwind what was buried; whatever its clean-up calls then, its process is gone."""
         hook, threading.excepthook = threading.excepthook, _silent
         try:
             for strand in self.buried:
-                strand.greenlet.parent = getcurrent()
+                strand.greenlet.parent = _greenlet.getcurrent()
                 current.strand = strand
                 try:
                     strand.greenlet.throw(GreenletExit)
@@ -249,9 +260,6 @@ class Baton:
         finally:
             threading.excepthook = hook
         self.buried.clear()
-
-    def _nobody(self) -> bool:
-        return not self.ready
 
     def _resume(self, strand: Strand) -> None:
         """Let a strand run until it waits or ends."""
@@ -270,7 +278,6 @@ class Baton:
         before = self.inside
         if strand.locals is None:
             strand.locals = self.locals.fresh()
-        assert self.hub is not None
         strand.greenlet.parent = self.hub
         if before is None:
             self.outer = _running_loop(), sys.get_asyncgen_hooks(), self.locals.exchange(strand.locals)

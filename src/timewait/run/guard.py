@@ -87,7 +87,7 @@ def held_up(strand: "Strand", what: str, ns: int | None) -> None:
     """A strand that runs an event loop is about to wait for something else: every task of the loop stands still."""
     if strand.program.done or strand.excused or asyncio.events._get_running_loop() is None:
         return
-    frame: FrameType | None = users_frame(sys._getframe(2))
+    frame: FrameType | None = users_frame(sys._getframe())
     if frame is None:
         return
     kind = what.partition(" ")[0].partition("(")[0]

@@ -17,11 +17,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from greenlet import GreenletExit
-
 from timewait.base.instant import NEVER
 from timewait.run import current
-from timewait.run.baton import IDLE
+from timewait.run.baton import IDLE, GreenletExit
 from timewait.run.errors import MisuseError
 from timewait.run.names import getaddrinfo, getnameinfo
 from timewait.run.selector import READ, WRITE, Interest, SimSelector

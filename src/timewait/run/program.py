@@ -205,7 +205,6 @@ class Program:
         strand = current.strand
         if strand is not None and strand.program is self:
             # It killed itself: nothing after this line runs.
-            assert strand.baton.hub is not None
             strand.baton.buried.append(strand)
             strand.baton.hub.switch()
 

@@ -187,6 +187,8 @@ class Scheduler(Clock):
         """Events that are still going to happen."""
         self.fired: i64 = 0
         """Events that have happened since the start."""
+        self.halt: bool = False
+        """What `run_until_halt` heeds: whoever sets it is served after the event that is happening."""
         self.max_events: i64 = MAX_EVENTS
         self._left: i64 = MAX_EVENTS
         self._spinning: dict[str, int] = {}
@@ -255,6 +257,13 @@ class Scheduler(Clock):
         a virtual clock then showing the time of the last event.
         """
         raise NotImplementedError
+
+    def run_until_halt(self, deadline: i64) -> bool:
+        """Fire events until one of them sets `halt`. True then; False when nothing is left to happen by `deadline`."""
+        return self.run_while(self._goes_on, deadline)
+
+    def _goes_on(self) -> bool:
+        return not self.halt
 
     def add_reader(self, fd: int, callback: Callable[[], object]) -> None:
         """Call `callback` whenever the file descriptor is readable: real time only."""
@@ -340,6 +349,17 @@ class VirtualClock(Scheduler):
     def run_while(self, predicate: Callable[[], bool], deadline: i64) -> bool:
         self._start()
         while predicate():
+            due = self.next_time()
+            if due > deadline or due == NEVER:
+                return False
+            if due > self.time:
+                self.time = due
+            self._fire_next(self.time)
+        return True
+
+    def run_until_halt(self, deadline: i64) -> bool:
+        self._start()
+        while not self.halt:
             due = self.next_time()
             if due > deadline or due == NEVER:
                 return False
