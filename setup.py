@@ -33,6 +33,7 @@ COMPILED = (
     "world/offload.py",
     "world/attach.py",
     "run/baton.py",
+    "run/rounds.py",
 )
 """What is compiled, relative to src/timewait: whole packages and single files."""
 

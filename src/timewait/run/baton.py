@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from timewait.base.instant import NEVER
 from timewait.base.ints import i64
 from timewait.run import current
+from timewait.run.errors import MisuseError
 from timewait.run.guard import held_up
 from timewait.run.thread_state import Locals, thread_locals
 from timewait.world.clock import Event, Scheduler
@@ -144,6 +145,13 @@ class Baton:
         """A new strand, which runs in turn."""
         strand = Strand(self, program, name, body)
         strand.wake()
+        return strand
+
+    def running(self, what: str) -> Strand:
+        """The strand that is running. MisuseError outside of the simulation; `what` was asked for."""
+        strand = current.strand
+        if strand is None:
+            raise MisuseError(f"{what} belongs to a simulated host, and no program of it is running")
         return strand
 
     def wait(self, what: What, deadline: int = NEVER) -> bool:

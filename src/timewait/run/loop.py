@@ -9,48 +9,31 @@ what a transport does with each message are written out here, because everything
 
 import asyncio
 import contextvars
-import heapq
 import math
 import sys
-from asyncio import base_events, selector_events
-from collections import deque
+from asyncio import selector_events
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-from timewait.base.instant import NEVER
 from timewait.run import current
-from timewait.run.baton import IDLE, GreenletExit
 from timewait.run.errors import MisuseError
 from timewait.run.names import getaddrinfo, getnameinfo
-from timewait.run.selector import READ, WRITE, Interest, SimSelector
+from timewait.run.selector import SimSelector
 from timewait.run.sockets import SimSocket, running
 from timewait.run.transport import SimTransport
 from timewait.run.where import line_of
-
-_INSIDE: Final[Any] = base_events
-"""asyncio's own, which typeshed does not show."""
-_STEPS: Final = ("TaskStepMethWrapper", "TaskWakeupMethWrapper")
 
 
 class SimLoop(asyncio.SelectorEventLoop):
     """The event loop of a program on a simulated host."""
 
-    # asyncio's own, as they are in every version since 3.11.
-    _selector: SimSelector
-    _ready: "deque[Any]"
-    _scheduled: list[Any]
-    _stopping: bool
-    _debug: bool
-    _timer_cancelled_count: int
-    _current_handle: Any
-    _remove_reader: Callable[[Any], bool]
-    _remove_writer: Callable[[Any], bool]
+    _selector: SimSelector  # asyncio's own.
 
     def __init__(self) -> None:
         program = running("a simulated event loop").program
         self.program = program
-        self.baton = program.host.net.baton
         super().__init__(SimSelector(program))
+        self._selector.rounds.serve(self)
 
     def time(self) -> float:
         """Seconds of the host's monotonic clock."""
@@ -65,18 +48,6 @@ class SimLoop(asyncio.SelectorEventLoop):
     def _clock_resolution(self, value: float) -> None:
         """The base class sets the machine's."""
 
-    def _next_timer(self) -> int:
-        """The first ns of the world at which the earliest timer's time has come; NEVER without one."""
-        scheduled = self._scheduled
-        if not scheduled:
-            return NEVER
-        when = scheduled[0].when()
-        host = self.program.host
-        due = int(when * 1e9)
-        while due / 1e9 < when:
-            due += 1
-        return host.world_ns(due)
-
     # The self-pipe of a real loop: here the selector is woken directly.
 
     def _make_self_pipe(self) -> None:
@@ -86,126 +57,12 @@ class SimLoop(asyncio.SelectorEventLoop):
         pass
 
     def _write_to_self(self) -> None:
-        if self._selector is not None:
-            self._selector.wake()
-
-    # One round.
+        selector = self._selector
+        if selector is not None and selector.rounds.strand is not None:
+            selector.rounds.strand.wake()
 
     def _run_once(self) -> None:
-        """Wait until something is ready, and run it: as asyncio's, which asks a selector with a timeout."""
-        ready, selector = self._ready, self._selector
-        if self.program.done:
-            raise GreenletExit  # It is being unwound, and nothing of it runs any more.
-        if self._scheduled:
-            self._drop_cancelled()
-        if selector.listed:
-            self._take(selector.take())
-        if not ready and not self._stopping:
-            self._wait()
-        if len(ready) > 1:
-            self._mix()
-        if self._scheduled:
-            self._take_timers()
-        if self._debug:
-            self._run_ready_slowly(len(ready))
-            return
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
-
-    def _wait(self) -> None:
-        """Hand over the baton until something is ready or the next timer is due."""
-        until, ready, selector, baton = NEVER, self._ready, self._selector, self.baton
-        if self._scheduled:
-            until = self._next_timer()
-            if until <= baton.now():
-                return
-        strand = selector.strand = running("an event loop")
-        try:
-            while baton.leave(strand, IDLE, until):
-                if selector.listed:
-                    self._take(selector.take())
-                if ready:
-                    return
-        finally:
-            selector.strand = None
-
-    def _take(self, interests: list[Interest]) -> None:
-        """Let what asked for ready files run (_process_events)."""
-        ready = self._ready
-        for interest in interests:
-            mask = interest.file.poll() & interest.asked
-            reader, writer = interest.key.data
-            if reader is not None and mask & READ:
-                if reader._cancelled:
-                    self._remove_reader(interest.key.fileobj)
-                else:
-                    ready.append(reader)
-            if writer is not None and mask & WRITE:
-                if writer._cancelled:
-                    self._remove_writer(interest.key.fileobj)
-                else:
-                    ready.append(writer)
-
-    def _drop_cancelled(self) -> None:
-        """Timers that were cancelled go, all of them once they are many."""
-        scheduled = self._scheduled
-        count = len(scheduled)
-        if count > _INSIDE._MIN_SCHEDULED_TIMER_HANDLES and (
-            self._timer_cancelled_count / count > _INSIDE._MIN_CANCELLED_TIMER_HANDLES_FRACTION
-        ):
-            for handle in scheduled:
-                if handle._cancelled:
-                    handle._scheduled = False
-            scheduled[:] = [handle for handle in scheduled if not handle._cancelled]
-            heapq.heapify(scheduled)
-            self._timer_cancelled_count = 0
-            return
-        while scheduled and scheduled[0]._cancelled:
-            self._timer_cancelled_count -= 1
-            heapq.heappop(scheduled)._scheduled = False
-
-    def _take_timers(self) -> None:
-        """Let timers run that are due."""
-        scheduled, ready = self._scheduled, self._ready
-        end = self.time() + self._clock_resolution
-        while scheduled and scheduled[0].when() < end:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
-            ready.append(handle)
-
-    def _run_ready_slowly(self, count: int) -> None:
-        """As asyncio's debug mode does: a callback that took long (of the host's time) is told."""
-        for _ in range(count):
-            handle = self._ready.popleft()
-            if handle._cancelled:
-                continue
-            try:
-                self._current_handle = handle
-                began = self.time()
-                handle._run()
-                took = self.time() - began
-                if took >= self.slow_callback_duration:
-                    shown = _INSIDE._format_handle(handle)
-                    _INSIDE.logger.warning("Executing %s took %.3f seconds", shown, took)
-            finally:
-                self._current_handle = None
-
-    def _mix(self) -> None:
-        """Task steps that are ready together run in an order drawn from the seed; callbacks keep their places."""
-        if not self.program.host.net.interleave:
-            return
-        handles = list(self._ready)
-        steps = [at for at, handle in enumerate(handles) if type(handle._callback).__name__ in _STEPS]
-        if len(steps) < 2:
-            return
-        mixed = [handles[at] for at in steps]
-        self.baton.rng.shuffle(mixed)
-        for at, handle in zip(steps, mixed, strict=True):
-            handles[at] = handle
-        self._ready.clear()
-        self._ready.extend(handles)
+        self._selector.rounds.round()
 
     # Transports
 

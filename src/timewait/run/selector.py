@@ -1,77 +1,25 @@
-"""What an event loop of a program waits for: open files of its simulated host, which say when they are ready.
-
-No epoll file stands between: a file tells whoever is interested in it, and the loop, if it
-waits, gets the baton. What is ready stays on the list, as level-triggered epoll has it.
-"""
+"""The selector of an event loop on a simulated host: keys of files that a loop asks for, kept by its `Rounds`."""
 
 import errno
 import selectors
-from typing import Any, Final
+from typing import Any
 
 from timewait.base.errors import os_error
-from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, File, Watcher
-from timewait.run.baton import IDLE, Strand
 from timewait.run.program import Program
-from timewait.run.selecting import deadline, own
+from timewait.run.rounds import Interest, Rounds
+from timewait.run.selecting import own
 from timewait.run.sockets import running
-
-_ALWAYS: Final = EPOLLHUP | EPOLLERR
-READ: Final = EPOLLIN | _ALWAYS
-WRITE: Final = EPOLLOUT | _ALWAYS
-
-
-class Interest(Watcher):
-    """What is asked of one open file, by a key of the selector."""
-
-    def __init__(self, selector: "SimSelector", file: File, key: selectors.SelectorKey) -> None:
-        self.selector = selector
-        self.file = file
-        self.listed = False
-        """It may be ready, and is looked at in the next round."""
-        self.ask(key)
-        file.watch(self)
-
-    def ask(self, key: selectors.SelectorKey) -> None:
-        """Ask for this from now on. What is ready already is told once more (EPOLL_CTL_MOD)."""
-        self.key = key
-        self.asked = (READ if key.events & selectors.EVENT_READ else 0) | (
-            WRITE if key.events & selectors.EVENT_WRITE else 0
-        )
-        if self.file.refs > 0 and self.file.poll() & self.asked:
-            self.notify(self.file, 0)
-
-    def notify(self, file: File, mask: int) -> None:
-        if self.listed or (mask and not mask & self.asked):
-            return
-        self.listed = True
-        selector = self.selector
-        selector.listed.append(self)
-        if selector.strand is not None:
-            selector.strand.wake()
-
-    def file_released(self, file: File) -> None:
-        self.asked = 0
-
-    def leave(self) -> None:
-        """Nothing is asked any more."""
-        self.asked = 0
-        if self.file.refs > 0:
-            self.file.unwatch(self)
 
 
 class SimSelector(selectors._BaseSelectorImpl):
-    """A selector over the files of a simulated host's process. `wake()` ends a select() that waits."""
+    """A selector over the files of a simulated host's process."""
 
     _fd_to_key: dict[int, selectors.SelectorKey]
 
     def __init__(self, program: Program) -> None:
         super().__init__()
         self.program = program
-        self.baton = program.host.net.baton
-        self.strand: Strand | None = None
-        """Who waits for something to happen; None: nobody does."""
-        self.listed: list[Interest] = []
-        """What may be ready, in the order in which it became so."""
+        self.rounds = Rounds(program, program.host.net.baton)
         self._interests: dict[int, Interest] = {}
         self._epfd = program.process.epoll_create()
         """Nobody asks it anything, but a loop holds one, and programs may be short of descriptors."""
@@ -95,7 +43,7 @@ class SimSelector(selectors._BaseSelectorImpl):
         changed = selectors.SelectorKey(key.fileobj, key.fd, events, data)
         interest = self._interests[key.fd]
         if interest.file.refs > 0:
-            interest.ask(changed)
+            _ask(interest, changed)
         else:
             self._watch(changed)  # The number stands for another file now.
         self._fd_to_key[key.fd] = changed
@@ -105,43 +53,12 @@ class SimSelector(selectors._BaseSelectorImpl):
         file = self.program.process.file(own(running("register"), key.fd))
         if not file.pollable:
             raise os_error(errno.EPERM)
-        self._interests[key.fd] = Interest(self, file, key)
-
-    def wake(self) -> None:
-        """Let a wait return."""
-        if self.strand is not None:
-            self.strand.wake()
-
-    def take(self) -> list[Interest]:
-        """What is ready now, in an order drawn from the seed; it stays listed, for it may be so next time."""
-        ready = []
-        for interest in self.listed:
-            if interest.asked and interest.file.poll() & interest.asked:
-                ready.append(interest)
-            else:
-                interest.listed = False
-        if len(ready) > 1:
-            self.baton.rng.shuffle(ready)
-        self.listed = ready
-        return ready
+        interest = self._interests[key.fd] = Interest(self.rounds, file)
+        _ask(interest, key)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        strand = running("select")
-        until = deadline(strand, timeout)
-        found = self.take()
-        if not found and (timeout is None or timeout > 0):
-            self.strand = strand
-            try:
-                while not found and self.baton.leave(strand, IDLE, until):
-                    found = self.take()
-            finally:
-                self.strand = None
-        ready = []
-        for interest in found:
-            mask, key = interest.file.poll(), interest.key
-            events = (selectors.EVENT_READ if mask & READ else 0) | (selectors.EVENT_WRITE if mask & WRITE else 0)
-            ready.append((key, events & key.events))
-        return ready
+        """What a loop does not ask for: its rounds hand out the handles themselves."""
+        raise NotImplementedError
 
     def close(self) -> None:
         if self.program.process.alive:
@@ -151,5 +68,11 @@ class SimSelector(selectors._BaseSelectorImpl):
                 self.program.process.close(self._epfd)
         self._epfd = -1
         self._interests.clear()
-        self.listed = []
+        self.rounds.listed.clear()
         super().close()
+
+
+def _ask(interest: Interest, key: selectors.SelectorKey) -> None:
+    """Let an open file's interest be that of a key, whose data asyncio makes a pair of handles."""
+    reader, writer = key.data
+    interest.ask(bool(key.events & selectors.EVENT_READ), bool(key.events & selectors.EVENT_WRITE), reader, writer)
