@@ -11,6 +11,8 @@ from timewait.host.half_open import connection_request, cookie_ack, for_request,
 from timewait.host.icmp import Reported
 from timewait.host.listener import Listener
 from timewait.host.ports import ANY4, ANY6
+from timewait.host.sockopt import PMTUDISC_DONT, PMTUDISC_INTERFACE, PMTUDISC_WANT
+from timewait.host.tcp_options import TcpOptions
 from timewait.host.tcp_tables import TcpTables
 from timewait.tcp.arrive import arrive
 from timewait.tcp.arrive_listen import (
@@ -239,19 +241,32 @@ class TcpLayer(TcpTables):
             self.net.counters.TcpExtOutOfWindowIcmps += 1
             return False
         if reported.errno == errno.EMSGSIZE:
-            if self.net.sysctl.ip_no_pmtu_disc == 0:
-                self.machine.routes.learn_mtu(found.raddr, reported.mtu, now)
-                mtu = self.machine.routes.mtu(found.raddr, now)
-                if reported.mtu < mtu:
-                    # Narrower than we are ready to believe: remembered in case the connection fails.
-                    found.err_soft = errno.EMSGSIZE
-                mtu_reduced(found, mtu, now)
+            self._too_big(found, reported, now)
         else:
             if _is_disruption(reported):
                 revert_backoff(found, seq, now)
             icmp_error(found, reported.errno, now)
         self.after(found, now)
         return True
+
+    def _too_big(self, t: Tcb, reported: Reported, now: i64) -> None:
+        """A router had to drop a segment for its size (tcp_v4_mtu_reduced, tcp_v6_mtu_reduced)."""
+        v6 = len(t.raddr) == 16
+        wishes = t.wishes
+        discovery = wishes.pmtu_discovery(v6, self.net) if isinstance(wishes, TcpOptions) else PMTUDISC_WANT
+        if self.net.sysctl.ip_no_pmtu_disc or (v6 and discovery >= PMTUDISC_INTERFACE):
+            return
+        routes = self.machine.routes
+        routes.learn_mtu(t.raddr, reported.mtu, now)
+        mtu = routes.mtu(t.raddr, now)
+        if discovery == PMTUDISC_WANT and not v6 and routes.mtu_locked(t.raddr, now):
+            # A path that claims to take less than route.min_pmtu is left to fragment.
+            t.dont_fragment = False
+        if reported.mtu < mtu and t.dont_fragment:
+            # Narrower than we are ready to believe: remembered in case the connection fails.
+            t.err_soft = errno.EMSGSIZE
+        if discovery < PMTUDISC_INTERFACE and (v6 or discovery != PMTUDISC_DONT):
+            mtu_reduced(t, mtu, now)
 
     def _error_bsd(self, t: Tcb, reported: Reported, now: i64) -> bool:
         """FreeBSD: a hard error counts only in SYN-SENT, for our SYN, and while icmp_may_rst allows (RFC 5927 5.2)."""

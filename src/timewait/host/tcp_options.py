@@ -9,11 +9,16 @@ from timewait.base.ints import i64
 from timewait.base.native import mypyc_attr
 from timewait.host.sockopt import (
     FREEBSD,
+    IP_MTU_DISCOVER,
     IP_TOS,
     IP_TTL,
+    IPV6_MTU_DISCOVER,
     IPV6_TCLASS,
     IPV6_UNICAST_HOPS,
     KEPT,
+    PMTUDISC_DO,
+    PMTUDISC_DONT,
+    PMTUDISC_WANT,
     SO_RCVLOWAT,
     SOL_IP,
     SOL_IPV6,
@@ -137,6 +142,8 @@ class TcpOptions(Wishes):
         t.tos = self.tos
         if self.ttl:
             t.ttl = self.ttl
+        if self.kept is not None and len(t.laddr) == 4:
+            t.dont_fragment = sets_df(self.pmtu_discovery(False, t.net))
         if self.pingpong:
             t.defer_connect_ack = True
         if self.defer_accept and not t.passive:
@@ -179,6 +186,8 @@ class TcpOptions(Wishes):
                 t.ttl = number if number > 0 else net.sysctl.ip_default_ttl
         else:
             self.keep(level, name, number)
+            if t is not None and (level, name) == (SOL_IP, IP_MTU_DISCOVER) and len(t.laddr) == 4:
+                t.dont_fragment = sets_df(number)
 
     def _set_congestion(self, value: int | bytes, t: Tcb | None, net: Net, now: i64) -> None:
         name = value.rstrip(b"\0").decode("ascii", "replace") if isinstance(value, bytes) else str(value)
@@ -238,6 +247,14 @@ class TcpOptions(Wishes):
             self.inq = bool(number)
         else:
             self.keep(SOL_TCP, name, number)
+
+    def pmtu_discovery(self, v6: bool, net: Net) -> int:
+        """IP_MTU_DISCOVER or IPV6_MTU_DISCOVER; without a choice what ip_no_pmtu_disc says."""
+        if v6:
+            return self.kept_value(SOL_IPV6, IPV6_MTU_DISCOVER)
+        if self.kept is None or (SOL_IP, IP_MTU_DISCOVER) not in self.kept:
+            return PMTUDISC_DONT if net.sysctl.ip_no_pmtu_disc else PMTUDISC_WANT
+        return self.kept[(SOL_IP, IP_MTU_DISCOVER)]
 
     def keep(self, level: int, name: int, number: int) -> None:
         """Remember an option that is only read back; EINVAL out of range, ENOPROTOOPT for one that is not known."""
@@ -335,6 +352,8 @@ class TcpOptions(Wishes):
             return int(self.tos)
         if (level, name) in ((SOL_IP, IP_TTL), (SOL_IPV6, IPV6_UNICAST_HOPS)):
             return int(self.ttl) if self.ttl else int(net.sysctl.ip_default_ttl)
+        if (level, name) == (SOL_IP, IP_MTU_DISCOVER):
+            return self.pmtu_discovery(False, net)
         return self.kept_value(level, name)
 
     def _get_tcp(self, name: int, t: Tcb | None, net: Net, now: i64) -> int | bytes:
@@ -392,6 +411,11 @@ class TcpOptions(Wishes):
         if name == TCP_FASTOPEN_KEY:
             return self.fast_open_keys
         return self.kept_value(SOL_TCP, name)
+
+
+def sets_df(discovery: int) -> bool:
+    """Whether segments say 'do not fragment' (ip_dont_fragment); TCP's do not with IP_PMTUDISC_PROBE, UDP's do."""
+    return discovery in (PMTUDISC_WANT, PMTUDISC_DO)
 
 
 def _check(valid: bool) -> None:

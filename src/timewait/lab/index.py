@@ -359,6 +359,9 @@ INDEX: Final[dict[str, Entry]] = {
         "sim live kernel",
         "collapse apart",
     ),
+    "MSS-06": Entry(
+        "black_hole", "A black hole for large segments", "吞掉大报文段的“黑洞”", "true", "sim", "0 1 narrow 2 wider"
+    ),
     "RTX-01": Entry(
         "recovery",
         "A large write: cut, numbered, put in order",

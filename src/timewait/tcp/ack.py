@@ -3,7 +3,7 @@
 from typing import Final
 
 from timewait.base.ints import i64
-from timewait.base.seq import seq_gt, seq_lt
+from timewait.base.seq import seq_gt, seq_leq, seq_lt
 from timewait.tcp.arm import rearm_rto
 from timewait.tcp.cc.base import RateSample
 from timewait.tcp.loss.mark import split_sent
@@ -35,6 +35,8 @@ from timewait.tcp.loss.scoreboard import (
 )
 from timewait.tcp.loss.tlp import schedule_loss_probe
 from timewait.tcp.loss.tlp_probe import process_tlp_ack
+from timewait.tcp.mtu_probe import succeeded
+from timewait.tcp.mtu_search import MtuSearch
 from timewait.tcp.persist import window_opened
 from timewait.tcp.rate import rate_delivered, rate_generate, update_pacing_rate
 from timewait.tcp.reasons import Drop
@@ -150,6 +152,8 @@ def _fast_ack(t: Tcb, seg: Segment, ack: i64, now: i64) -> None:
         process_tlp_ack(t, ack, False, False, now)
     if t.cc is not None:
         t.cc.acked(t, rs.rtt_us, now)
+    if t.mtu_search is not None:
+        _mtu_probe_arrived(t, t.mtu_search, now)
     if not schedule_loss_probe(t, now, True):
         rearm_rto(t, now)
     t.retrans_stamp = 0
@@ -272,6 +276,8 @@ def _clean_queue(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> N
     if found.flag & (F_DATA_ACKED | F_SYN_ACKED):
         _measure(t, seg, first_at, last_at, found, now)
         found.flag |= F_SET_TIMER
+        if t.mtu_search is not None:
+            _mtu_probe_arrived(t, t.mtu_search, now)
     elif found.sack_rtt_us >= 0:
         found.rate.rtt_us = found.sack_newest_us
         rtt_sample(t, found.sack_rtt_us, now, found.sack_newest_us)
@@ -285,6 +291,12 @@ def _clean_queue(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> N
         remove_reno_sacks(t, acked)
     if t.sack_ok:
         note_late(t, found)
+
+
+def _mtu_probe_arrived(t: Tcb, search: MtuSearch, now: i64) -> None:
+    """The probe under way is acknowledged whole."""
+    if search.probe_size and seq_leq(search.probe_end, t.snd_una):
+        succeeded(t, search, now)
 
 
 def _forget_sent(t: Tcb, sent: Sent, now: i64) -> None:
@@ -305,7 +317,7 @@ def _trim_head(t: Tcb, sent: Sent, ack: i64) -> i64:
     """A partial ACK inside a piece: cut the acknowledged part off; returns whole segments freed (tcp_tso_acked)."""
     offset = (ack - sent.seq) & 0xFFFFFFFF
     before = sent.segs
-    mss = t.mss_cache
+    mss = sent.size if sent.segs > 1 else t.mss_cache
     if not 0 < offset < sent.length and not (offset == sent.length and sent.flags & FIN != 0):
         return 0
     split_sent(t, t.rtx.head, offset, mss)

@@ -6,6 +6,7 @@ from timewait.tcp.ack import grow_send_buffer
 from timewait.tcp.cc import congestion_control
 from timewait.tcp.fate import queue_fin
 from timewait.tcp.keepalive import keepalive_idle
+from timewait.tcp.mtu_probe import start_search
 from timewait.tcp.rtt import rtt_sample, timestamp_sample, without_sample
 from timewait.tcp.segments import TS_OPTION_LENGTH, update_mss
 from timewait.tcp.states import ESTABLISHED, FIN_WAIT_1, Cause
@@ -43,6 +44,8 @@ def ready_to_transfer(t: Tcb, now: i64) -> None:
     if t.ts_ok:
         t.advmss -= TS_OPTION_LENGTH
     update_mss(t)
+    if t.net.sysctl.tcp_mtu_probing > 1:
+        start_search(t, now)
     start_congestion_control(
         t, t.wishes.congestion if t.wishes.congestion else t.net.sysctl.tcp_congestion_control, now
     )

@@ -7,17 +7,20 @@ from timewait.tcp.tcb import Tcb
 
 
 def mtu_reduced(t: Tcb, mtu: i64, now: i64) -> None:
-    """Take over a smaller path MTU and send again what no longer fits; no sign of congestion, so no reduction."""
+    """Take over a smaller path MTU and send again what no longer fits."""
     if mtu >= t.pmtu:
         return
     t.pmtu = mtu
     update_mss(t)
+    simple_retransmit(t, now)
+
+
+def simple_retransmit(t: Tcb, now: i64) -> None:
+    """What is longer than a segment may be now was lost for that; no sign of congestion, so no reduction."""
     mss = current_mss(t)
-    lost_before = t.lost_out
     for index in range(t.rtx.head, len(t.rtx.items)):
         sent = t.rtx.items[index]
-        if sent.length > mss and not sent.sacked:
+        if sent.segment_size() > mss and not sent.sacked:
             mark_lost(t, sent)
-    if t.lost_out == lost_before:
-        return
-    retransmit_without_reduction(t, now)
+    if t.lost_out:
+        retransmit_without_reduction(t, now)

@@ -137,6 +137,7 @@ class Why(Reason):
     FAST_RTX = ("fast retransmit", "RFC 5681 3.2")
     LOST_RTX = ("retransmission of a segment marked lost", "RFC 6675 5")
     TLP = ("tail loss probe", "RFC 8985 7.3")
+    MTU_PROBE = ("path MTU probe", "RFC 4821 7.3")
     WINDOW_PROBE = ("zero-window probe", "RFC 9293 3.8.6.1")
     KEEPALIVE = ("keepalive probe", "RFC 9293 3.8.4")
     CHALLENGE_ACK = ("challenge ACK", "RFC 5961")

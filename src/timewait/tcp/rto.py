@@ -13,6 +13,7 @@ from timewait.tcp.arm import arm
 from timewait.tcp.bsd.syn import MAX_SHIFT, data_timeout, handshake_timeout
 from timewait.tcp.fate import fail, send_reset
 from timewait.tcp.loss.recovery import enter_loss
+from timewait.tcp.mtu_probe import black_hole
 from timewait.tcp.reasons import Why
 from timewait.tcp.rtt import back_off, rto_max, set_rto
 from timewait.tcp.states import ESTABLISHED, SYN_RCVD, SYN_SENT, Cause
@@ -74,6 +75,8 @@ def give_up(t: Tcb, now: i64) -> bool:
             most += sysctl.tcp_syn_linear_timeouts
         expired = t.retransmits >= most
     else:
+        if sysctl.tcp_mtu_probing and timed_out(t, sysctl.tcp_retries1, 0, now):
+            black_hole(t, now)
         retries = sysctl.tcp_retries2
         expired = False
         if t.orphan:

@@ -196,9 +196,9 @@ def reset_for(seg: Segment, why: Why) -> Segment:
     return reply
 
 
-def update_mss(t: Tcb) -> None:
-    """Set mss_cache from path MTU, the peer's MSS and the options every segment carries (RFC 9293 3.7.1)."""
-    mss = t.pmtu - t.header_size
+def mtu_to_mss(t: Tcb, mtu: i64) -> i64:
+    """Payload octets in packets of `mtu` octets, SACK blocks not counted (tcp_mtu_to_mss)."""
+    mss = mtu - t.header_size
     if mss > t.mss_clamp:
         mss = t.mss_clamp
     least = t.net.sysctl.tcp_min_snd_mss
@@ -206,11 +206,24 @@ def update_mss(t: Tcb) -> None:
         mss = least
     if t.ts_ok:
         mss -= TS_OPTION_LENGTH
+    return mss
+
+
+def update_mss(t: Tcb) -> None:
+    """Set mss_cache from path MTU, the peer's MSS and the options every segment carries (RFC 9293 3.7.1)."""
+    mss = mtu_to_mss(t, t.pmtu)
     # A peer that offers tiny windows would otherwise never be sent a full segment (RFC 9293 3.8.6.2.1).
     cutoff = t.max_window >> 1 if t.max_window > MSS_DEFAULT else t.max_window
     if cutoff and mss > cutoff:
         least = 48 - (TS_OPTION_LENGTH if t.ts_ok else 0)
         mss = cutoff if cutoff > least else least
+    search = t.mtu_search
+    if search is not None:
+        if search.high > t.pmtu:
+            search.high = t.pmtu
+        proven = mtu_to_mss(t, search.low)
+        if mss > proven:
+            mss = proven
     t.mss_cache = mss if mss > 8 else 8
 
 

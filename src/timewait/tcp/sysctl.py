@@ -36,6 +36,7 @@ class Sysctl:
     icmp_msgs_burst: i64 = 50
     tcp_abort_on_overflow: i64 = 0
     tcp_adv_win_scale: i64 = 1
+    tcp_base_mss: i64 = 1024
     tcp_challenge_ack_limit: i64 = INT_MAX
     tcp_congestion_control: str = "cubic"
     tcp_available_congestion_control: str = "reno bbr cubic"
@@ -62,12 +63,17 @@ class Sysctl:
     tcp_min_snd_mss: i64 = 48
     tcp_min_tso_segs: i64 = 2
     tcp_moderate_rcvbuf: i64 = 1
+    tcp_mtu_probe_floor: i64 = 48
+    tcp_mtu_probing: i64 = 0
     tcp_notsent_lowat: i64 = 4294967295
     tcp_orphan_retries: i64 = 0
     tcp_pingpong_thresh: i64 = 1
+    tcp_probe_interval: i64 = 600
+    tcp_probe_threshold: i64 = 8
     tcp_recovery: i64 = 1
     tcp_reordering: i64 = 3
     tcp_retrans_collapse: i64 = 1
+    tcp_retries1: i64 = 3
     tcp_retries2: i64 = 15
     tcp_rfc1337: i64 = 0
     tcp_rmem: tuple[int, int, int] = (4096, 131072, 33554432)
@@ -225,6 +231,7 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "icmp_msgs_burst", "ICMP errors allowed in a burst", "packets"),
         Spec(v4 + "tcp_abort_on_overflow", "reset a finished handshake when the accept queue is full", "", 0, 255),
         Spec(v4 + "tcp_adv_win_scale", "share of the receive buffer kept for overhead", "", -31, 31),
+        Spec(v4 + "tcp_base_mss", "segment size with which a search for the path MTU begins", "bytes"),
         Spec(v4 + "tcp_challenge_ack_limit", "challenge ACKs a second, whole host", "packets"),
         Spec(v4 + "tcp_available_congestion_control", "algorithms there are; read only", kind="word", fixed=True),
         Spec(v4 + "tcp_congestion_control", "algorithm of new connections", kind="word", choices=ALGORITHMS),
@@ -251,12 +258,17 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "tcp_min_snd_mss", "smallest segment size we send", "bytes", 48, 65535),
         Spec(v4 + "tcp_min_tso_segs", "least segments of a packet handed down together", "segments", 1, 65535),
         Spec(v4 + "tcp_moderate_rcvbuf", "grow the receive buffer with the connection", "", 0, 255),
+        Spec(v4 + "tcp_mtu_probe_floor", "black holes shrink segments no further", "bytes", 48, 65535),
+        Spec(v4 + "tcp_mtu_probing", "probe the path MTU: 0 never, 1 after a black hole, 2 always", "", 0, 255),
         Spec(v4 + "tcp_notsent_lowat", "unsent bytes below which a socket is writable", "bytes", 0, 4294967295),
         Spec(v4 + "tcp_orphan_retries", "retransmissions of an orphan; 0 means 8", "retries", 0, 255),
         Spec(v4 + "tcp_pingpong_thresh", "exchanges before acknowledgments are delayed", "", 1, 255),
+        Spec(v4 + "tcp_probe_interval", "time after which the path MTU is searched again", "s", 0, 17179869),
+        Spec(v4 + "tcp_probe_threshold", "range of MTUs too narrow to search any further", "bytes"),
         Spec(v4 + "tcp_recovery", "bit 0: RACK loss detection (RFC 8985)", "", 0, 7),
         Spec(v4 + "tcp_reordering", "duplicate ACKs that count as a loss", "packets"),
         Spec(v4 + "tcp_retrans_collapse", "merge small segments when retransmitting", "", 0, 255),
+        Spec(v4 + "tcp_retries1", "timeouts before the path is suspected to be a black hole", "retries", 0, 255),
         Spec(v4 + "tcp_retries2", "timeouts before a live connection is given up", "retries", 0, 255),
         Spec(v4 + "tcp_rfc1337", "ignore RST in TIME-WAIT", "", 0, 255),
         Spec(v4 + "tcp_rmem", "receive buffer: least, default, most", "bytes", 1, INT_MAX, "triple"),
@@ -293,7 +305,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_app_win": "31",
     "net.ipv4.tcp_autocorking": "1",
     "net.ipv4.tcp_backlog_ack_defer": "1",
-    "net.ipv4.tcp_base_mss": "1024",
     "net.ipv4.tcp_child_ehash_entries": "0",
     "net.ipv4.tcp_comp_sack_delay_ns": "1000000",
     "net.ipv4.tcp_comp_sack_nr": "44",
@@ -308,8 +319,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_l3mdev_accept": "0",
     "net.ipv4.tcp_limit_output_bytes": "4194304",
     "net.ipv4.tcp_migrate_req": "0",
-    "net.ipv4.tcp_mtu_probe_floor": "48",
-    "net.ipv4.tcp_mtu_probing": "0",
     "net.ipv4.tcp_no_metrics_save": "0",
     "net.ipv4.tcp_no_ssthresh_metrics_save": "1",
     "net.ipv4.tcp_plb_cong_thresh": "128",
@@ -317,10 +326,7 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_plb_idle_rehash_rounds": "3",
     "net.ipv4.tcp_plb_rehash_rounds": "12",
     "net.ipv4.tcp_plb_suspend_rto_sec": "60",
-    "net.ipv4.tcp_probe_interval": "600",
-    "net.ipv4.tcp_probe_threshold": "8",
     "net.ipv4.tcp_reflect_tos": "0",
-    "net.ipv4.tcp_retries1": "3",
 }
 """Parameters of Linux 6.18 that this stack does not act on, with their defaults: they can be read, not set."""
 
@@ -338,12 +344,16 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
     },
     "linux-4.19": {
         "net.core.somaxconn": 128,
+        "net.ipv4.tcp_mtu_probe_floor": None,
         "net.ipv4.tcp_rmem": (4096, 131072, 6291456),
     },
     "linux-3.10": {
         "net.ipv4.ip_local_port_range": (32768, 61000),
         "net.ipv4.tcp_tw_recycle": 0,
         "net.ipv4.tcp_tw_reuse": 0,
+        "net.ipv4.tcp_base_mss": 512,
+        "net.ipv4.tcp_probe_interval": None,
+        "net.ipv4.tcp_probe_threshold": None,
         "net.ipv4.tcp_recovery": 0,
         "net.ipv4.tcp_challenge_ack_limit": 100,
         "net.ipv4.tcp_max_tw_buckets": 180000,
@@ -384,6 +394,9 @@ _OLDER: Final = {"linux-4.19": "linux-5.15", "linux-3.10": "linux-4.19", "linux-
 """A profile is the one it points to, with its own differences on top."""
 
 _WHERE_ABSENT: Final[dict[str, object]] = {
+    "net.ipv4.tcp_mtu_probe_floor": 48,
+    "net.ipv4.tcp_probe_interval": 17179869,
+    "net.ipv4.tcp_probe_threshold": 0,
     "net.ipv4.tcp_syn_linear_timeouts": 0,
     "net.ipv4.tcp_tw_recycle": 0,
     "net.ipv4.tcp_tw_reuse_delay": 1000,

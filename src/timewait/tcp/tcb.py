@@ -15,6 +15,7 @@ from timewait.base.ints import i32, i64
 from timewait.base.native import mypyc_attr
 from timewait.tcp.cc.base import NO_PACING, CongestionControl
 from timewait.tcp.loss.queue import RetransmitQueue
+from timewait.tcp.mtu_search import MtuSearch
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import CLOSED, TRANSITIONS, Cause, State
@@ -229,6 +230,8 @@ class Tcb(Endpoint):
 
         # Sizes and options.
         self.pmtu: i64 = 1500
+        self.mtu_search: MtuSearch | None = None
+        """The search for the path's MTU with probes, if this connection makes one (RFC 4821)."""
         self.mss_clamp: i64 = MSS_DEFAULT
         """Largest segment the peer takes."""
         self.mss_cache: i64 = MSS_DEFAULT

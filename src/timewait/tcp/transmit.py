@@ -11,9 +11,10 @@ from timewait.tcp.cc.base import EVENT_CWND_RESTART, EVENT_TX_START
 from timewait.tcp.chrono import account
 from timewait.tcp.delack import in_pingpong_mode
 from timewait.tcp.ecn import data_leaves
-from timewait.tcp.loss.mark import split_sent
+from timewait.tcp.loss.mark import resegment, split_sent
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.loss.tlp import schedule_loss_probe
+from timewait.tcp.mtu_probe import WAIT, probe_length, probe_sent
 from timewait.tcp.rate import pace, rate_sent
 from timewait.tcp.reasons import Why
 from timewait.tcp.rtt import set_rto
@@ -105,6 +106,12 @@ def _send_new(t: Tcb, now: i64) -> Segment | None:
     in_flight = t.packets_in_flight()
     if t.packets_out == 0:
         _restart_after_idle(t, now)
+    if t.mtu_search is not None:
+        probe = probe_length(t, mss, now)
+        if probe == WAIT:
+            return None
+        if probe > 0:
+            return _transmit_mtu_probe(t, probe, now)
     room = t.cwnd - in_flight
     if room <= 0:
         _note_cwnd_use(t, True, now)
@@ -217,6 +224,8 @@ def _transmit_new(t: Tcb, data: Buffer, length: i64, flags: i64, mss: i64, now: 
     t.snd_nxt = end_seq
     prior = t.packets_out
     sent = Sent(seq, end_seq, flags, data, length, segs, now)
+    if segs > 1:
+        sent.size = mss
     rate_sent(t, sent, now)
     t.rtx.append(sent)
     t.packets_out += segs
@@ -230,6 +239,15 @@ def _transmit_new(t: Tcb, data: Buffer, length: i64, flags: i64, mss: i64, now: 
             t.rtx_kind = TIMER_NONE
         rearm_rto(t, now)
     schedule_loss_probe(t, now)
+    return seg
+
+
+def _transmit_mtu_probe(t: Tcb, length: i64, now: i64) -> Segment:
+    """One segment longer than the path is known to take."""
+    data, push = take(t, length)
+    probe_sent(t, length)
+    seg = _transmit_new(t, data, length, ACK | PSH if push else ACK, length, now)
+    seg.why = Why.MTU_PROBE
     return seg
 
 
@@ -349,6 +367,9 @@ def retransmit(t: Tcb, index: i64, most: i64, why: Why, now: i64) -> Segment | N
     sent = queue.items[index]
     if not seq_lt(sent.seq, t.wnd_end()) and sent.seq != t.snd_una and not sent.flags & SYN:
         return None
+    if t.mtu_search is not None:
+        # Whether a probe that is sent again arrived the first time nobody will know.
+        t.mtu_search.probe_size = 0
     mss = current_mss(t)
     if most < 1:
         most = 1
@@ -360,6 +381,8 @@ def retransmit(t: Tcb, index: i64, most: i64, why: Why, now: i64) -> Segment | N
         limit = window - window % mss
     if sent.length > limit:
         split_sent(t, index, limit, mss)
+    elif sent.length > mss or sent.segs > 1:
+        resegment(t, sent, mss)
     elif sent.length < mss and t.net.sysctl.tcp_retrans_collapse and not sent.flags & (SYN | FIN):
         _collapse(t, index, mss)
     if sent.flags & SYN:

@@ -1,9 +1,9 @@
-"""Marks on sent pieces, with the connection's segment counts kept in step."""
+"""Marks on sent pieces, with the connection's segment counts kept in step, and the congestion state."""
 
 from timewait.base.ints import i64
 from timewait.base.seq import seq_lt
 from timewait.tcp.loss.queue import Sent
-from timewait.tcp.tcb import CA_LOSS, Tcb
+from timewait.tcp.tcb import CA_CWR, CA_LOSS, CA_RECOVERY, Tcb
 
 
 def set_ca_state(t: Tcb, state: i64, now: i64) -> None:
@@ -11,6 +11,14 @@ def set_ca_state(t: Tcb, state: i64, now: i64) -> None:
     if t.cc is not None:
         t.cc.state_changes(t, state, now)
     t.ca_state = state
+
+
+def current_ssthresh(t: Tcb) -> i64:
+    """The threshold to fall back to when a reduction proves needless (tcp_current_ssthresh)."""
+    if t.ca_state == CA_CWR or t.ca_state == CA_RECOVERY:
+        return t.ssthresh
+    three_quarters = (t.cwnd >> 1) + (t.cwnd >> 2)
+    return t.ssthresh if t.ssthresh > three_quarters else three_quarters
 
 
 def mark_lost(t: Tcb, sent: Sent) -> None:
@@ -45,8 +53,18 @@ def split_sent(t: Tcb, index: i64, offset: i64, mss: i64) -> None:
     sent = t.rtx.items[index]
     before = sent.segs
     t.rtx.split(index, offset, mss)
-    rest = t.rtx.items[index + 1]
-    more = sent.segs + rest.segs - before
+    _count_more(t, sent, sent.segs + t.rtx.items[index + 1].segs - before)
+
+
+def resegment(t: Tcb, sent: Sent, mss: i64) -> None:
+    """A sent piece leaves again in segments of `mss`, be they more or fewer than before (tcp_set_skb_tso_segs)."""
+    before = sent.segs
+    sent.cut_into(mss)
+    _count_more(t, sent, sent.segs - before)
+
+
+def _count_more(t: Tcb, sent: Sent, more: i64) -> None:
+    """A sent piece stands for so many segments more, or fewer (tcp_adjust_pcount)."""
     if more == 0:
         return
     t.packets_out += more
@@ -62,6 +80,7 @@ def retransmit_without_reduction(t: Tcb, now: i64) -> None:
     """Send again what is marked lost though no congestion caused it (tcp_non_congestion_loss_retransmit)."""
     if t.ca_state != CA_LOSS:
         t.high_seq = t.snd_nxt
+        t.ssthresh = current_ssthresh(t)
         t.prior_ssthresh = 0
         t.undo_active = False
         set_ca_state(t, CA_LOSS, now)

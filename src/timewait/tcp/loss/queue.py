@@ -19,6 +19,8 @@ class Sent:
         self.length: i64 = length
         self.segs: i64 = segs
         """Wire segments this stands for (Linux: tcp_skb_pcount)."""
+        self.size: i64 = 0
+        """Octets in each of them but the last, if there are several (tcp_skb_mss)."""
         self.sent_at: i64 = now
         """Time of the last transmission."""
         self.retransmissions: i64 = 0
@@ -37,6 +39,17 @@ class Sent:
         self.in_time_list = False
         self.before: Sent | None = None
         self.after: Sent | None = None
+
+    def segment_size(self) -> i64:
+        """Payload of the longest segment this stands for (tcp_skb_seglen)."""
+        if self.segs > 1:
+            return self.size
+        return self.length
+
+    def cut_into(self, mss: i64) -> None:
+        """It now stands for segments of `mss` octets (tcp_set_skb_tso_segs)."""
+        self.size = mss
+        self.segs = 1 if self.length <= mss else (self.length + mss - 1) // mss
 
 
 _NO_ITEMS: Final[list[Sent]] = []
@@ -157,7 +170,7 @@ class RetransmitQueue:
         data = sent.data if isinstance(sent.data, memoryview) else memoryview(sent.data)
         cut = (sent.seq + offset) & 0xFFFFFFFF
         rest = Sent(cut, sent.end_seq, sent.flags & ~0x02, data[offset:], sent.length - offset, 1, sent.sent_at)
-        rest.segs = (rest.length + mss - 1) // mss if rest.length else 1
+        rest.cut_into(mss)
         rest.retransmissions = sent.retransmissions
         rest.order = sent.order
         rest.tx_first = sent.tx_first
@@ -170,7 +183,7 @@ class RetransmitQueue:
         sent.end_seq = cut
         sent.data = data[:offset]
         sent.length = offset
-        sent.segs = (offset + mss - 1) // mss
+        sent.cut_into(mss)
         sent.flags &= ~0x09
         self.items.insert(index + 1, rest)
         if sent.in_time_list:

@@ -6,7 +6,7 @@ from timewait.base.ints import i64
 from timewait.base.seq import seq_geq, seq_gt, seq_lt
 from timewait.tcp.arm import rearm_rto
 from timewait.tcp.cc.base import EVENT_LOSS
-from timewait.tcp.loss.mark import mark_lost, set_ca_state, split_sent
+from timewait.tcp.loss.mark import current_ssthresh, mark_lost, set_ca_state, split_sent
 from timewait.tcp.loss.rack import rack_mark_lost
 from timewait.tcp.loss.scoreboard import (
     F_DATA,
@@ -22,7 +22,8 @@ from timewait.tcp.loss.scoreboard import (
     F_WIN_UPDATE,
     AckState,
 )
-from timewait.tcp.segments import current_mss
+from timewait.tcp.mtu_search import MtuSearch
+from timewait.tcp.pmtu import simple_retransmit
 from timewait.tcp.tcb import (
     CA_CWR,
     CA_DISORDER,
@@ -36,14 +37,6 @@ from timewait.tcp.tcb import (
 
 NOT_DUPLICATE: Final = F_DATA | F_WIN_UPDATE | F_DATA_ACKED | F_SYN_ACKED
 ALERT: Final = F_DATA_SACKED | F_DSACKING | F_ECE
-
-
-def current_ssthresh(t: Tcb) -> i64:
-    """The threshold to fall back to when a reduction proves needless (tcp_current_ssthresh)."""
-    if t.ca_state == CA_CWR or t.ca_state == CA_RECOVERY:
-        return t.ssthresh
-    three_quarters = (t.cwnd >> 1) + (t.cwnd >> 2)
-    return t.ssthresh if t.ssthresh > three_quarters else three_quarters
 
 
 def cc_ssthresh(t: Tcb, now: i64) -> i64:
@@ -272,9 +265,22 @@ def fast_retransmit_alert(t: Tcb, found: AckState, duplicates: i64, prior_una: i
     if not _time_to_recover(t):
         _try_to_open(t, now, marked)
         return
+    if t.mtu_search is not None and _probe_lost(t, t.mtu_search, now):
+        return
     enter_recovery(t, now, marked)
     if not (t.sack_ok and t.net.sysctl.tcp_recovery & 1):
         _mark_head_lost(t)
+
+
+def _probe_lost(t: Tcb, search: MtuSearch, now: i64) -> bool:
+    """A lost MTU probe is no congestion: its data goes again in smaller segments, the window stays (RFC 4821 7.6.2)."""
+    if t.ca_state >= CA_CWR or search.probe_size == 0 or t.snd_una != search.probe_start:
+        return False
+    search.failed()
+    t.net.counters.TcpExtTCPMTUPFail += 1
+    t.cwnd += 1
+    simple_retransmit(t, now)
+    return True
 
 
 def _time_to_recover(t: Tcb) -> bool:
@@ -333,9 +339,8 @@ def _mark_head_lost(t: Tcb) -> None:
     head = t.rtx.first()
     if head is None or head.lost or head.sacked:
         return
-    mss = current_mss(t)
-    if head.length > mss:
-        split_sent(t, t.rtx.head, mss, mss)
+    if head.segs > 1:
+        split_sent(t, t.rtx.head, head.size, head.size)
     mark_lost(t, head)
 
 

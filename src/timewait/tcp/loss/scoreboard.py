@@ -115,9 +115,8 @@ def _check_dsack(t: Tcb, blocks: tuple[tuple[int, int], ...], ack: i64, found: A
 
 
 def _mark_block(t: Tcb, left: i64, right: i64, found: AckState, now: i64) -> None:
-    """Walk the pieces that the block covers; a piece it covers in part is split at an MSS boundary."""
+    """Walk the pieces that the block covers; a super-segment it covers in part is split between segments."""
     queue = t.rtx
-    mss = t.mss_cache
     index = queue.index_of(left)
     while index < len(queue.items):
         sent = queue.items[index]
@@ -126,17 +125,20 @@ def _mark_block(t: Tcb, left: i64, right: i64, found: AckState, now: i64) -> Non
         if not sent.sacked:
             if seq_lt(sent.seq, left):
                 offset = seq_diff(left, sent.seq)
-                offset += (mss - offset % mss) % mss
-                if offset < sent.length:
-                    split_sent(t, index, offset, mss)
+                if sent.segs > 1:
+                    offset += (sent.size - offset % sent.size) % sent.size
+                    if offset < sent.length:
+                        split_sent(t, index, offset, sent.size)
                 index += 1
                 continue
             if seq_gt(sent.end_seq, right):
+                if sent.segs <= 1:
+                    return
                 offset = seq_diff(right, sent.seq)
-                offset -= offset % mss
+                offset -= offset % sent.size
                 if not 0 < offset < sent.length:
                     return
-                split_sent(t, index, offset, mss)
+                split_sent(t, index, offset, sent.size)
             _mark_sacked(t, sent, found, now)
         index += 1
 
