@@ -127,6 +127,9 @@ class PortTable:
         """The first of each port's kinds, by PAGE ports at a time; a page without any may be empty."""
         self.rng: random.Random = streams.stream(self.purpose())
         self.key: bytes = streams.secret(self.purpose() + " offset")
+        self.path: bytes = b""
+        self.hashed: int = 0
+        """The keyed hash of `path`, the latest destination."""
         self.perturb: dict[int, int] = {}
         self.reserved: tuple[int, ...] = ()
         self.reserved_set: frozenset[int] = frozenset()
@@ -195,7 +198,11 @@ class PortTable:
         remaining = last + 1 - low
         if remaining > 1:
             remaining &= ~1
-        hashed = keyed_hash(self.key, laddr + raddr + bytes((rport >> 8, rport & 0xFF)))
+        path = laddr + raddr + bytes((rport >> 8, rport & 0xFF))
+        if path != self.path:
+            # Most programs connect to the same place again and again.
+            self.path, self.hashed = path, keyed_hash(self.key, path)
+        hashed = self.hashed
         index = hashed & (PERTURB_SIZE - 1)
         perturb = self._perturbation(index)
         offset = (perturb + (hashed >> 32)) % remaining & ~1
@@ -206,7 +213,7 @@ class PortTable:
                 if not self._connect_may_take(port, laddr, raddr, rport, is_free):
                     continue
                 # On low contention the next port is hard to guess; on high contention it is the next one.
-                moved = max(step, self.rng.randrange(8) * 2)
+                moved = max(step, self.rng.getrandbits(3) * 2)
                 self.perturb[index] = (perturb + moved + 2) & 0xFFFFFFFF
                 owner.connect_bound = True
                 self._take(owner, laddr, port)
