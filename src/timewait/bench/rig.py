@@ -1,6 +1,7 @@
 """What live measurements share: a TUN in a namespace, our host on it, two kernels on a cable, programs, meters."""
 
 import contextlib
+import os
 import resource
 import subprocess
 import sys
@@ -27,6 +28,8 @@ def _generous(namespace: Namespace) -> None:
     namespace.set_sysctl("net.ipv4.ip_local_port_range", (10000, 65000))
     for sysctl in ("tcp_rmem", "tcp_wmem"):
         namespace.set_sysctl(f"net.ipv4.{sysctl}", (4096, 1 << 20, 64 << 20))
+    # The same sender on each machine: where BBR is the default its pacing timers would be measured.
+    namespace.set_sysctl("net.ipv4.tcp_congestion_control", "reno")
 
 
 @contextlib.contextmanager
@@ -36,6 +39,27 @@ def device(mtu: int, queues: int = 1) -> Iterator[tuple[Namespace, Tun]]:
         _generous(namespace)
         tun.add_address(f"{KERNEL}/16")
         yield namespace, tun
+
+
+@contextlib.contextmanager
+def a_core_each(namespace: Namespace, tun: Tun) -> Iterator[list[int]]:
+    """Our process on one processor and the kernel's half on the others, which are yielded for its programs.
+
+    What we write is then received there too (RPS), as a network card's interrupt on that
+    processor would have it; else the kernel's TCP runs inside our own write().
+    """
+    ours, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        yield [ours]
+        return
+    mask = f"{sum(1 << processor for processor in others):x}"
+    script = f"mount -t sysfs none /sys && echo {mask} > /sys/class/net/{tun.name}/queues/rx-0/rps_cpus"
+    namespace.run(["unshare", "-m", "sh", "-c", script])
+    os.sched_setaffinity(0, [ours])
+    try:
+        yield others
+    finally:
+        os.sched_setaffinity(0, [ours, *others])
 
 
 @contextlib.contextmanager

@@ -1,11 +1,13 @@
 """Short connections, an octet each way: our host serves the kernel's client, and beside it the kernel serves itself."""
 
 import asyncio
+import contextlib
 import multiprocessing
+import os
 import subprocess
 from typing import Final
 
-from timewait.bench.rig import OURS, SLACK, WARM, Meter, cable, device, host_on, line, program, ready
+from timewait.bench.rig import OURS, SLACK, WARM, Meter, a_core_each, cable, device, host_on, line, program, ready
 from timewait.host.file import EPOLLIN, EPOLLRDHUP, File, Watcher
 from timewait.host.process import Process
 from timewait.world.driver import AsyncSocket
@@ -95,12 +97,16 @@ class Serving(Watcher):
             answering.notify(accepted, EPOLLIN)
 
 
-async def _serve(seconds: float, width: int) -> dict[str, float]:
+async def _serve(seconds: float, width: int, apart: bool) -> dict[str, float]:
     with device(1500) as (namespace, tun), host_on(tun) as host:
         process = host.process("server")
         process.nofile = 1 << 16
         served = [Serving(process, PORT + n) for n in range(PORTS)]
-        with program(namespace, CLIENT.replace("WIDTH", str(width))):
+        with contextlib.ExitStack() as stack:
+            others = stack.enter_context(a_core_each(namespace, tun)) if apart else None
+            calling = stack.enter_context(program(namespace, CLIENT.replace("WIDTH", str(width))))
+            if others is not None:
+                os.sched_setaffinity(calling.pid, others)
             await asyncio.sleep(WARM)
             meter = Meter(sum(each.done for each in served))
             await asyncio.sleep(seconds)
@@ -108,9 +114,12 @@ async def _serve(seconds: float, width: int) -> dict[str, float]:
     return {"connections_per_s": rate, "cpu_share": share}
 
 
-def serve(seconds: float, width: int = 32) -> dict[str, float]:
-    """The kernel's client, so many at a time: connections that came to their end."""
-    return asyncio.run(_serve(seconds, width))
+def serve(seconds: float, width: int = 32, *, apart: bool = False) -> dict[str, float]:
+    """The kernel's client, so many at a time: connections that came to their end.
+
+    `apart`: our process has a processor, and the kernel's half has the others.
+    """
+    return asyncio.run(_serve(seconds, width, apart))
 
 
 def kernels(seconds: float, width: int = 32) -> dict[str, float]:

@@ -81,7 +81,7 @@ BENCHES: Final[dict[str, Bench]] = {
     "connections": Bench(
         "connections_per_s",
         "connections/s",
-        "short connections of the kernel's client, 32 at a time",
+        "short connections of the kernel's client, 32 at a time, on one core",
         (("kernels", "kernels-connections"), ("bare loop", "ceiling-connections")),
         live=True,
     ),
@@ -92,7 +92,7 @@ BENCHES: Final[dict[str, Bench]] = {
         "connections_per_s",
         "connections/s",
         "two processes, each on a queue of the device",
-        (("one process", "connections"),),
+        (("one process", "connections-mixed"),),
         live=True,
     ),
     "crowd-100": Bench("segments_per_s", "segments/s", "`segments` beside 100 idle connections", (("1", "crowd-1"),)),
