@@ -6,6 +6,7 @@ from timewait.base.instant import show_ns
 from timewait.base.seq import seq_geq, seq_leq
 from timewait.record.connections import Connection
 from timewait.tcp.reasons import Reason, Why
+from timewait.wire.accecn import COUNTERS, KINDS, counters
 from timewait.wire.packet import (
     ACK,
     AE,
@@ -145,8 +146,15 @@ def options_text(segment: Segment, connection: Connection | None, *, timestamps:
         words.append(f"TFO={segment.fast_open.hex()}" if segment.fast_open else "TFO?")
     if segment.sacks:
         words.append(_sack_text(segment, connection))
-    words += [f"opt{kind}" for kind, _content in segment.other_options]
+    words += [_other_text(kind, content) for kind, content in segment.other_options]
     return " ".join(words)
+
+
+def _other_text(kind: int, content: bytes) -> str:
+    """'e1b=1,ceb=0,e0b=1' for accurate ECN's counters as they are on the wire, 'opt77' for what has no name."""
+    if kind not in KINDS:
+        return f"opt{kind}"
+    return ",".join(f"{COUNTERS[mark]}={value}" for mark, value in counters(kind, content)) or "accecn"
 
 
 def _sack_text(segment: Segment, connection: Connection | None) -> str:

@@ -10,6 +10,7 @@ from timewait.drill.nodes import IcmpPacket, IpInfo, Option, TcpPacket, UdpPacke
 from timewait.wire import options as wire
 from timewait.wire.icmp import error as icmp_error
 from timewait.wire.packet import (
+    ACE_REPEATED,
     ACK,
     AE,
     CWR,
@@ -344,9 +345,10 @@ def _compare_ip(ip: IpInfo, live: Packet, found: list[Difference]) -> None:
 
 def _compare_flags(expected: TcpPacket, live: Segment, found: list[Difference]) -> None:
     if expected.ace >= 0:
-        wanted, got = expected.flags & PLAIN_FLAGS | ace_flags(expected.ace), live.flags
+        wanted = expected.flags & PLAIN_FLAGS | ace_flags(expected.ace)
     else:
-        wanted, got = expected.flags, live.flags
+        wanted = expected.flags
+    got = live.flags & ~ACE_REPEATED
     if wanted != got:
         ace = expected.ace >= 0
         found.append(Difference("flags", show_flags(wanted, ace), show_flags(got, ace)))

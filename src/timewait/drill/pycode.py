@@ -22,7 +22,7 @@ TIMEOUT: Final = 10.0
 MAX_ANSWER: Final = 1 << 20
 TCP_INFO: Final = 11
 SOL_TCP: Final = 6
-INFO_SIZE: Final = 248
+INFO_SIZE: Final = 280
 
 _CHILD: Final = r'''
 import sys, json

@@ -15,6 +15,7 @@ from timewait.tcp.arrive_listen import (
     REQ_SYN_ACK,
     Request,
     check_request,
+    child_agrees,
     child_of,
     choose_window,
     make_request,
@@ -24,11 +25,13 @@ from timewait.tcp.arrive_listen import (
 from timewait.tcp.bsd.arrive import round_buffers
 from timewait.tcp.bsd.syn import handshake_timeout
 from timewait.tcp.cookies import check_cookie, decode_timestamp
+from timewait.tcp.ecn import ACCURATE, CLASSIC
 from timewait.tcp.fastopen import ALL_LISTENERS, SERVER, SERVER_NO_COOKIE, cookie_for, may_open, open_passively
 from timewait.tcp.isn import NO_ISN, timestamp_offset
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, Cause
 from timewait.tcp.tcb import WAKE_IN, Tcb
+from timewait.wire.accecn import ace_of
 from timewait.wire.packet import ACK, RST, Segment
 
 
@@ -159,6 +162,9 @@ def cookie_ack(tables: TcpTables, listener: Listener, seg: Segment, now: i64) ->
         if decoded is None:
             return False
         req.snd_wscale, req.sack_ok = i16(decoded[0]), decoded[1]
+        if decoded[2] and tables.net.sysctl.tcp_ecn:
+            # What the third packet reflects tells accurate ECN from the classic one (RFC 9768 5.1).
+            req.ecn = ACCURATE if ace_of(seg.flags) > 1 else CLASSIC
     choose_window(tables.net, req, listener.options)
     req.cookie = True
     counters.TcpExtSyncookiesRecv += 1
@@ -230,6 +236,8 @@ def _accept_child(tables: TcpTables, listener: Listener, req: Request, seg: Segm
     tables.endpoints[req.flow] = child
     tables.net.counters.TcpPassiveOpens += 1
     _inherit(tables, listener, child)
+    if req.ecn & 3 == ACCURATE:
+        child_agrees(child, req, seg, listener.tos)
     arrive(child, seg, now)
     if child.done and child.state is CLOSED:
         tables.after(child, now)

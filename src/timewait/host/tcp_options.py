@@ -55,9 +55,9 @@ from timewait.tcp.keepalive import idle_since
 from timewait.tcp.net import Net
 from timewait.tcp.rate import limit_pacing
 from timewait.tcp.reasons import Why
-from timewait.tcp.segments import TS_OPTION_LENGTH, current_mss
+from timewait.tcp.segments import current_mss
 from timewait.tcp.states import CLOSED, SYN_SENT
-from timewait.tcp.tcb import ACK_SCHED, NAGLE_CORK, NAGLE_OFF, WAKE_IN, Tcb
+from timewait.tcp.tcb import ACK_SCHED, NAGLE_CORK, NAGLE_OFF, TS_OPTION_LENGTH, WAKE_IN, Tcb
 from timewait.tcp.urgent import readable
 from timewait.tcp.wishes import Wishes
 
@@ -176,7 +176,8 @@ class TcpOptions(Wishes):
             self._set_tcp(name, number, t, net, now)
         elif (level, name) in ((SOL_IP, IP_TOS), (SOL_IPV6, IPV6_TCLASS)):
             _check(level == SOL_IP or -1 <= number <= 255)
-            self.tos = number & 0xFF if number >= 0 or level == SOL_IP else 0
+            # The ECN bits are TCP's own (__ip_sock_set_tos).
+            self.tos = number & 0xFC if number >= 0 or level == SOL_IP else 0
             if t is not None:
                 t.tos = self.tos
         elif (level, name) in ((SOL_IP, IP_TTL), (SOL_IPV6, IPV6_UNICAST_HOPS)):

@@ -1,18 +1,21 @@
 """Short stories that show what a parameter does where no claim of the catalogue needs it: variants of OPS-04."""
 
 import socket
+import struct
 from collections.abc import Callable
 from typing import Final
 
 from timewait.base.instant import MSEC, SEC
-from timewait.lab.bench import Bench
+from timewait.lab.bench import Bench, Program
 from timewait.lab.frame import T, Verdict
 from timewait.lab.judge import in_seconds, segment
 from timewait.record.entries import Sent
+from timewait.wire.accecn import option_of
 from timewait.wire.icmp import ECHO
 from timewait.wire.packet import ECE, PROTO_ICMP, IcmpMessage, Segment
 
 V4: Final = "net.ipv4."
+ECN_OPTION: Final = V4 + "tcp_ecn_option"
 SO_MAX_PACING_RATE: Final = 47
 PAYLOAD: Final = bytes(4000)
 
@@ -215,6 +218,63 @@ def without_ecn(bench: Bench) -> Verdict:
     )
 
 
+def accurate_ecn(bench: Bench) -> Verdict:
+    """tcp_ecn=3 and tcp_ecn_option: the sender learns how many packets and octets were marked (RFC 9768)."""
+    return _marked_transfer(bench, bench.sysctl(ECN_OPTION, "server"))
+
+
+def beacon(bench: Bench) -> Verdict:
+    """tcp_ecn_option_beacon: how often the option comes where it is sent sparingly."""
+    for host in ("client", "server"):
+        if bench.sysctl(ECN_OPTION, host):
+            bench.set_sysctl(host, ECN_OPTION, 1)
+    return _marked_transfer(bench, bench.sysctl(ECN_OPTION, "server"))
+
+
+def _marked_transfer(bench: Bench, option: int) -> Verdict:
+    """A file over a link that marks one packet in ten: what the receiver counted, what the sender knows of it."""
+    accurate = ECN_OPTION in bench.simulated("server").sysctl.names()
+    for host in ("client", "server"):
+        bench.set_sysctl(host, V4 + "tcp_ecn", 3 if accurate else 1)
+    pair = bench.open()
+    bench.link.mark(0.1, sender="client")
+    data = bytes(300_000)
+    bench.transfer(pair, data)
+    bench.run(SEC)
+    knows, came = _info(pair.client, pair.cfd), _info(pair.server, pair.sfd)
+    if not accurate:
+        return bench.verdict(T("this kernel has classic ECN only", "此内核只有经典 ECN"))
+    marked = came["received_ce"]
+    bench.check_that(T("packets that came marked", "到达时带标记的包"), marked > 0, marked, "some")
+    bench.check(T("marked, as the sender knows", "发送方得知的带标记包数"), knows["delivered_ce"], marked)
+    octets = [came[f"received_{kind}_bytes"] for kind in ("e0", "ce")]
+    bench.check(T("octets received", "收到的字节"), sum(octets), len(data))
+    told = [knows[f"delivered_{kind}_bytes"] for kind in ("e0", "ce")]
+    # Without options nobody knows of octets; with few of them the last ones are not told.
+    if option == 2:
+        bench.check(T("octets, as the sender knows", "发送方得知的字节"), told, octets)
+    carriers = [entry for entry in bench.sent("server") if option_of(segment(entry))]
+    return bench.verdict(
+        T(
+            f"{marked} packets marked, the sender knows of {knows['delivered_ce']};"
+            f" {len(carriers)} acknowledgments carried the option",
+            f"{marked} 个包带标记，发送方得知 {knows['delivered_ce']} 个；{len(carriers)} 个确认带有该选项",
+        )
+    )
+
+
+def _info(program: Program, fd: int) -> dict[str, int]:
+    """What TCP_INFO says of marks."""
+    raw = program.getsockopt(fd, socket.IPPROTO_TCP, socket.TCP_INFO, 280)
+    assert isinstance(raw, bytes)
+    names = [
+        "received_ce",
+        *(f"{way}_{kind}_bytes" for way in ("delivered", "received") for kind in ("e1", "e0", "ce")),
+    ]
+    found = dict(zip(names, struct.unpack_from("<7I", raw, 248), strict=True))
+    return {"delivered_ce": struct.unpack_from("<I", raw, 196)[0], **found}
+
+
 def _sent(bench: Bench, host: str, *, after: int = 0) -> list[Sent]:
     return [entry for entry in bench.record if isinstance(entry, Sent) and entry.where == host and entry.time >= after]
 
@@ -230,6 +290,8 @@ STORIES: Final[dict[str, Callable[[Bench], Verdict]]] = {
     "idle": after_silence,
     "urgent": urgent,
     "ecn-fallback": without_ecn,
+    "accurate-ecn": accurate_ecn,
+    "ecn-beacon": beacon,
     "fragments": fragments,
 }
 MEANINGS: Final[dict[str, T]] = {
@@ -243,6 +305,8 @@ MEANINGS: Final[dict[str, T]] = {
     "idle": T("what tcp_slow_start_after_idle does", "tcp_slow_start_after_idle 的作用"),
     "urgent": T("what tcp_stdurg does", "tcp_stdurg 的作用"),
     "ecn-fallback": T("what tcp_ecn_fallback does", "tcp_ecn_fallback 的作用"),
+    "accurate-ecn": T("what tcp_ecn=3 and tcp_ecn_option do", "tcp_ecn=3 与 tcp_ecn_option 的作用"),
+    "ecn-beacon": T("what tcp_ecn_option_beacon does", "tcp_ecn_option_beacon 的作用"),
     "fragments": T("what ipfrag_max_dist does", "ipfrag_max_dist 的作用"),
 }
 """What each story shows."""

@@ -4,8 +4,10 @@ from typing import Final
 
 from timewait.base.ints import i64
 from timewait.base.seq import seq_gt, seq_leq, seq_lt
+from timewait.tcp.accecn import acknowledged, is_accurate
 from timewait.tcp.arm import rearm_rto
 from timewait.tcp.cc.base import RateSample
+from timewait.tcp.ecn import echoed
 from timewait.tcp.loss.mark import split_sent
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.loss.rack import rack_advance, update_reorder_window
@@ -16,6 +18,7 @@ from timewait.tcp.loss.recovery import (
     remove_reno_sacks,
 )
 from timewait.tcp.loss.scoreboard import (
+    F_ACCURATE,
     F_DATA,
     F_DATA_ACKED,
     F_DATA_SACKED,
@@ -45,7 +48,7 @@ from timewait.tcp.segments import update_mss
 from timewait.tcp.send import writable
 from timewait.tcp.states import SYN_SENT
 from timewait.tcp.tcb import CA_CWR, CA_OPEN, CA_RECOVERY, WAKE_OUT, Tcb
-from timewait.wire.packet import ECE, FIN, SYN, Segment
+from timewait.wire.packet import FIN, SYN, Segment
 
 ACK_OK: Final = 1
 ACK_OLD: Final = 0
@@ -74,7 +77,7 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
     t.probes_out = 0
     t.rcv_tstamp = now
     quiet = t.ca_state == CA_OPEN and t.sacked_out == 0 and t.lost_out == 0
-    echo = t.ecn_ok and seg.flags & (ECE | SYN) == ECE
+    echo = t.ecn_ok and echoed(t, seg)
     if quiet and ack != prior_una and not seg.sacks and prior_packets and not echo:
         _fast_ack(t, seg, ack, now)
         return ACK_OK
@@ -88,11 +91,13 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
     if seg.length or seg.flags & 0x03:
         found.flag |= F_DATA
     if echo:
-        found.flag |= F_ECE
+        found.flag |= F_ACCURATE if is_accurate(t) else F_ECE
     _update_window(t, seg, ack, found)
     if seg.sacks:
         apply_sacks(t, seg, ack, found, now)
     if prior_packets == 0:
+        if found.flag & F_ACCURATE:
+            acknowledged(t, seg, found, found.sack_delivered, found.sacked_octets)
         if found.flag & F_DSACKING:
             fast_retransmit_alert(t, found, 0, prior_una, now)
         window_opened(t, now)
@@ -100,6 +105,9 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
         return ACK_OK
     delivered_before = t.delivered - found.sack_delivered
     _clean_queue(t, seg, ack, found, now)
+    if found.flag & F_ACCURATE:
+        octets = ((ack - prior_una) & 0xFFFFFFFF) + found.sacked_octets
+        acknowledged(t, seg, found, t.delivered - delivered_before, octets)
     _after_clean(t, seg, ack, prior_una, found, now)
     _rate_and_window(t, found, t.delivered - delivered_before, t.lost - lost_before, now)
     return ACK_OK
@@ -186,7 +194,9 @@ def _after_clean(t: Tcb, seg: Segment, ack: i64, prior_una: i64, found: AckState
 def _rate_and_window(t: Tcb, found: AckState, delivered: i64, lost: i64, now: i64) -> None:
     """The rate sample is complete: the window follows (tcp_cong_control)."""
     rs = found.rate
-    if found.flag & F_ECE:
+    if found.flag & F_ACCURATE:
+        t.net.counters.TcpExtTCPDeliveredCE += found.ce
+    elif found.flag & F_ECE:
         t.delivered_ce += delivered
         t.net.counters.TcpExtTCPDeliveredCE += delivered
     rate_generate(t, rs, delivered, lost, now)
@@ -212,6 +222,8 @@ def _old_ack(t: Tcb, seg: Segment, ack: i64, prior_una: i64, now: i64) -> None:
     """An ACK below SND.UNA may still carry news in its SACK blocks."""
     found = AckState()
     apply_sacks(t, seg, ack, found, now)
+    if t.ecn_ok and is_accurate(t):
+        acknowledged(t, seg, found, found.sack_delivered, found.sacked_octets)
     if t.packets_out:
         fast_retransmit_alert(t, found, 0, prior_una, now)
 
@@ -268,7 +280,7 @@ def _clean_queue(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> N
             if not seq_gt(sent.end_seq, t.high_seq):
                 found.flag |= F_ORIG_SACK_ACKED
         rate_delivered(t, sent, found.rate)
-        _forget_sent(t, sent, now)
+        _forget_sent(t, sent, found, now)
         found.flag |= F_SYN_ACKED if sent.flags & SYN else F_DATA_ACKED
         queue.pop_first()
     if queue.empty():
@@ -299,10 +311,11 @@ def _mtu_probe_arrived(t: Tcb, search: MtuSearch, now: i64) -> None:
         succeeded(t, search, now)
 
 
-def _forget_sent(t: Tcb, sent: Sent, now: i64) -> None:
+def _forget_sent(t: Tcb, sent: Sent, found: AckState, now: i64) -> None:
     """Take an acknowledged piece out of the counts."""
     if sent.sacked:
         t.sacked_out -= sent.segs
+        found.sacked_octets -= sent.length
     else:
         t.delivered += sent.segs
         rack_advance(t, sent, now)

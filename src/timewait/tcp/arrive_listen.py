@@ -9,11 +9,12 @@ from typing import Final
 from timewait.base.instant import MSEC
 from timewait.base.ints import i16, i32, i64
 from timewait.base.seq import seq_between, seq_diff, seq_gt, seq_lt
+from timewait.tcp.accecn import agree_accurate, count, first_seen, reflected, syn_option, third_packet
 from timewait.tcp.bsd.layout import lay_out
 from timewait.tcp.bsd.parameters import BsdParameters
 from timewait.tcp.bsd.window import MAX_WINDOW, window_scale
 from timewait.tcp.cookies import cookie_timestamp, make_cookie
-from timewait.tcp.ecn import accepts
+from timewait.tcp.ecn import ACCURATE, CLASSIC, accepts
 from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop, Why
@@ -21,6 +22,7 @@ from timewait.tcp.states import SYN_RCVD
 from timewait.tcp.tcb import KIND_REQUEST, MAX_WSCALE, MSS_DEFAULT, Endpoint, Tcb, stamp
 from timewait.tcp.window import initial_window, window_from_space
 from timewait.tcp.wishes import NOTHING, Wishes
+from timewait.wire.accecn import option_of
 from timewait.wire.packet import (
     ACK,
     CWR,
@@ -72,8 +74,8 @@ class Request(Endpoint):
     ts_ok: bool
     cookie: bool
     fast_open_exp: bool
-    ecn: bool
-    """The SYN asked for ECN and we agree."""
+    ecn: i16
+    """Which ECN we agree to: NONE, CLASSIC or ACCURATE; from bit 2 on the codepoint that the SYN came with."""
     acked: bool
     """The handshake was completed, but there was no room in the accept queue, or data is awaited."""
 
@@ -98,7 +100,7 @@ class Request(Endpoint):
         self.fast_open: bytes | None = None
         """Fast open cookie to grant in the SYN-ACK."""
         self.fast_open_exp = False
-        self.ecn = False
+        self.ecn = 0
         self.acked = False
         self.timeouts = 0
         self.retransmits = 0
@@ -207,10 +209,10 @@ def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, n
     req.sent_at = now
     bsd = sysctl.bsd
     if bsd is not None:
-        req.ecn = seg.flags & (ECE | CWR) == ECE | CWR and bsd.ecn_enable in (1, 2)
+        req.ecn = CLASSIC if seg.flags & (ECE | CWR) == ECE | CWR and bsd.ecn_enable in (1, 2) else 0
     else:
-        # A cookie does not remember it.
-        req.ecn = not cookie and accepts(sysctl, seg)
+        # A cookie remembers it in the timestamp.
+        req.ecn = i16(accepts(sysctl, seg) | (seg.tos & 3) << 2) if not cookie or req.ts_ok else 0
     return req
 
 
@@ -241,12 +243,16 @@ def syn_ack(net: Net, req: Request, why: Why, now: i64) -> Segment:
         seg.has_ts = True
         seg.tsecr = req.ts_recent
         if req.cookie:
-            seg.tsval = cookie_timestamp(i64(req.snd_wscale), req.sack_ok, req.ts_offset, now)
+            seg.tsval = cookie_timestamp(i64(req.snd_wscale), req.sack_ok, req.ecn & 3 != 0, req.ts_offset, now)
         else:
             seg.tsval = (now // MSEC + req.ts_offset) & 0xFFFFFFFF
         req.sent_tsval(seg.tsval)
-    if req.ecn:
+    if req.ecn & 3 == CLASSIC:
         seg.flags |= ECE
+    elif req.ecn & 3 == ACCURATE:
+        seg.flags |= reflected(i64(req.ecn) >> 2)
+        if net.sysctl.tcp_ecn_option and req.timeouts == 0:
+            syn_option(seg)
     if net.profile.bsd:
         seg.raw_options = lay_out(seg)
     return seg
@@ -435,7 +441,7 @@ def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64
     t.wscale_ok = req.snd_wscale >= 0
     t.snd_wscale = i64(req.snd_wscale) if t.wscale_ok else 0
     t.sack_ok = req.sack_ok
-    t.ecn_ok = req.ecn and not net.profile.bsd
+    t.ecn_ok = req.ecn & 3 != 0 and not net.profile.bsd
     t.ts_ok = req.ts_ok
     t.ts_recent = req.ts_recent
     t.ts_recent_stamp = stamp(now) if req.ts_ok else 0
@@ -454,3 +460,16 @@ def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64
     t.first_synack_ts = (req.sent_at // MSEC + req.ts_offset) & 0xFFFFFFFF
     t.state = SYN_RCVD
     return t
+
+
+def child_agrees(t: Tcb, req: Request, seg: Segment, syn_ack_tos: i64) -> None:
+    """The third packet of a connection with accurate ECN (tcp_check_req, tcp_ecn_openreq_child)."""
+    ac = agree_accurate(t, i64(req.ecn) >> 2)
+    ac.syn_sent = syn_ack_tos & 3
+    third_packet(t, seg)
+    option = option_of(seg)
+    if option is not None and not req.cookie:
+        ac.seen = first_seen(option[1])
+    ac.last = ac.syn_received
+    ac.demand = 1
+    count(t, ac, seg)

@@ -10,6 +10,7 @@ from typing import Final
 from timewait.base.instant import MSEC, SEC
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_geq, seq_gt, seq_lt
+from timewait.tcp.accecn import arrived, syn_arrived_again
 from timewait.tcp.ack import ACK_OK, ack_drop_reason, process_ack
 from timewait.tcp.delack import ack_now, check_ack, enter_pingpong_mode, schedule_ack
 from timewait.tcp.ecn import data_arrived
@@ -65,6 +66,8 @@ def arrive_synchronized(t: Tcb, seg: Segment, now: i64) -> None:
     if seg.flags & SYN and not _is_syn_ack_of_simultaneous_open(t, seg):
         _challenge(t, seg, Drop.SYN_CHALLENGED, now)
         return
+    if seg.tos & 3 or t.accecn is not None:
+        arrived(t, seg, now)
     if seg.has_ts and t.ts_ok:
         _take_timestamp(t, seg, now)
     if not _check_ack(t, seg, now):
@@ -75,6 +78,7 @@ def arrive_synchronized(t: Tcb, seg: Segment, now: i64) -> None:
         _check_text(t, seg, now)
     elif seg.flags & SYN:
         repeated_syn(t, seg)
+        syn_arrived_again(t, seg, True)
     if t.state is not CLOSED and not t.done:
         check_ack(t, now)
 
@@ -228,6 +232,7 @@ def _challenge(t: Tcb, seg: Segment, drop: Drop, now: i64) -> None:
         if t.state is ESTABLISHED:
             counters.TcpInErrs += 1
         counters.TcpExtTCPSYNChallenge += 1
+        syn_arrived_again(t, seg)
     send_challenge_ack(t, now)
 
 
@@ -357,8 +362,8 @@ def _check_text(t: Tcb, seg: Segment, now: i64) -> None:
     if seg.length:
         t.data_segs_in += 1
         t.last_data_recv = now
-        if t.ecn_ok:
-            data_arrived(t, seg)
+    if t.ecn_ok:
+        data_arrived(t, seg)
     if accept_data(t, seg, now):
         _fin_received(t, now)
 

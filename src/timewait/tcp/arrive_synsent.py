@@ -102,6 +102,8 @@ def _connected(t: Tcb, seg: Segment, now: i64) -> None:
         enter_quickack_mode(t, 16)
         t.delack_at = now + DELACK_MAX
         return
+    if t.accecn is not None:
+        t.accecn.reflect = t.accecn.agreed
     ack_now(t, Why.HANDSHAKE_ACK)
 
 

@@ -18,7 +18,7 @@ from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.keepalive import fin_timeout
 from timewait.tcp.reasons import Why
 from timewait.tcp.reassembly import read, read_views
-from timewait.tcp.segments import TS_OPTION_LENGTH, update_mss
+from timewait.tcp.segments import update_mss
 from timewait.tcp.send import append, end_record, mark_push, room, writable
 from timewait.tcp.states import (
     CLOSE_WAIT,
@@ -36,6 +36,7 @@ from timewait.tcp.states import (
 from timewait.tcp.tcb import (
     RCV_SHUTDOWN,
     SEND_SHUTDOWN,
+    TS_OPTION_LENGTH,
     WAKE_ERR,
     WAKE_HUP,
     WAKE_IN,
@@ -111,6 +112,8 @@ def send(t: Tcb, data: Buffer, more: bool, now: i64, end_of_record: bool = False
         raise take_error(t)
     if t.shutdown_mask & SEND_SHUTDOWN:
         raise os_error(errno.EPIPE)
+    if t.accecn is not None:
+        t.accecn.clock = now
     length: i64 = len(data)
     space = room(t)
     if length > space:

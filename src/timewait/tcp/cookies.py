@@ -56,9 +56,9 @@ def check_cookie(net: Net, flow: bytes, irs: i64, cookie: i64, now: i64) -> i64:
     return table[index] if index < len(table) else 0
 
 
-def cookie_timestamp(wscale: i64, sack_ok: bool, ts_offset: i64, now: i64) -> i64:
+def cookie_timestamp(wscale: i64, sack_ok: bool, ecn: bool, ts_offset: i64, now: i64) -> i64:
     """TSval of a cookie SYN-ACK: the clock with its low six bits replaced by what the peer's SYN offered."""
-    options = (wscale if wscale >= 0 else TS_NO_WSCALE) | (0x10 if sack_ok else 0)
+    options = (wscale if wscale >= 0 else TS_NO_WSCALE) | (0x10 if sack_ok else 0) | (0x20 if ecn else 0)
     clock: i64 = now // MSEC
     value = (clock >> TS_BITS << TS_BITS) | options
     if value > clock:
@@ -66,18 +66,19 @@ def cookie_timestamp(wscale: i64, sack_ok: bool, ts_offset: i64, now: i64) -> i6
     return (value + ts_offset) & 0xFFFFFFFF
 
 
-def decode_timestamp(net: Net, tsecr: i64, ts_offset: i64) -> tuple[i64, bool] | None:
-    """(window scale or -1, SACK) from an echoed cookie timestamp; None if we would not have offered them."""
+def decode_timestamp(net: Net, tsecr: i64, ts_offset: i64) -> tuple[i64, bool, bool] | None:
+    """(window scale or -1, SACK, ECN) from an echoed cookie timestamp; None if we would not have offered them."""
     options = (tsecr - ts_offset) & 0x3F
     sack_ok = bool(options & 0x10)
+    ecn = bool(options & 0x20)
     wscale = options & 0xF
     if sack_ok and not net.sysctl.tcp_sack:
         return None
     if wscale == TS_NO_WSCALE:
-        return -1, sack_ok
+        return -1, sack_ok, ecn
     if not net.sysctl.tcp_window_scaling:
         return None
-    return wscale, sack_ok
+    return wscale, sack_ok, ecn
 
 
 def wants_cookie_check(net: Net, seg: Segment) -> bool:

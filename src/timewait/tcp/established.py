@@ -2,17 +2,18 @@
 
 from timewait.base.ints import i64
 from timewait.base.seq import seq_leq
+from timewait.tcp.accecn import third_packet
 from timewait.tcp.ack import grow_send_buffer
 from timewait.tcp.cc import congestion_control
 from timewait.tcp.fate import queue_fin
 from timewait.tcp.keepalive import keepalive_idle
 from timewait.tcp.mtu_probe import start_search
 from timewait.tcp.rtt import rtt_sample, timestamp_sample, without_sample
-from timewait.tcp.segments import TS_OPTION_LENGTH, update_mss
+from timewait.tcp.segments import update_mss
 from timewait.tcp.states import ESTABLISHED, FIN_WAIT_1, Cause
-from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, SEND_SHUTDOWN, WAKE_OUT, Tcb, stamp
+from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, SEND_SHUTDOWN, TS_OPTION_LENGTH, WAKE_OUT, Tcb, stamp
 from timewait.tcp.window import start_receiving
-from timewait.wire.packet import ACK, Segment
+from timewait.wire.packet import ACK, SYN, Segment
 
 
 def take_options(t: Tcb, seg: Segment, now: i64) -> None:
@@ -92,6 +93,8 @@ def establish(t: Tcb, seg: Segment, now: i64) -> None:
     t.snd_wnd = seg.window << t.snd_wscale
     t.max_window = t.snd_wnd
     t.snd_wl1 = seg.seq
+    if t.accecn is not None and not seg.flags & SYN:
+        third_packet(t, seg)
     t.move(ESTABLISHED, Cause.RCV_ACK_OF_SYN, now)
     if not t.fast_open:
         ready_to_transfer(t, now)

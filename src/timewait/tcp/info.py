@@ -5,6 +5,7 @@ import struct
 from timewait.base.instant import MSEC, USEC
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff
+from timewait.tcp.ace import AccurateEcn
 from timewait.tcp.cc.base import NO_PACING
 from timewait.tcp.chrono import times
 from timewait.tcp.rate import delivery_rate
@@ -12,6 +13,7 @@ from timewait.tcp.segments import current_mss
 from timewait.tcp.send import queued
 from timewait.tcp.tcb import TIMER_NONE, TIMER_PROBE0, Tcb
 from timewait.tcp.window import full_space
+from timewait.wire.accecn import CE, ECT_0, ECT_1
 
 TCPI_OPT_TIMESTAMPS = 1
 TCPI_OPT_SACK = 2
@@ -19,6 +21,8 @@ TCPI_OPT_WSCALE = 4
 TCPI_OPT_ECN = 8
 TCPI_OPT_ECN_SEEN = 16
 TCPI_OPT_SYN_DATA = 32
+NO_MARKS = AccurateEcn()
+"""What a connection shows that has counted nothing."""
 
 
 def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
@@ -33,8 +37,8 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         options |= TCPI_OPT_WSCALE
     if t.ecn_ok:
         options |= TCPI_OPT_ECN
-        if t.ecn_seen:
-            options |= TCPI_OPT_ECN_SEEN
+    if t.ecn_seen:
+        options |= TCPI_OPT_ECN_SEEN
     if t.syn_data_acked:
         options |= TCPI_OPT_SYN_DATA
     return {
@@ -90,11 +94,28 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         "tcpi_total_rto": int(t.total_rto),
         "tcpi_total_rto_recoveries": int(t.total_rto_recoveries),
         "tcpi_total_rto_time": int(t.total_rto_time // MSEC),
-        "tcpi_delivered_ce": int(t.delivered_ce),
+        **_ecn(t),
         "tcpi_pacing_rate": _rate(t.pacing_rate),
         "tcpi_max_pacing_rate": _rate(t.wishes.max_pacing_rate),
         "tcpi_delivery_rate": int(delivery_rate(t)),
         "tcpi_delivery_rate_app_limited": int(t.rate_app_limited),
+    }
+
+
+def _ecn(t: Tcb) -> dict[str, int]:
+    """What accurate ECN counts; a connection without it counts what comes."""
+    ac = t.accecn if t.accecn is not None else NO_MARKS
+    return {
+        "tcpi_delivered_ce": int(t.delivered_ce),
+        "tcpi_received_ce": int(ac.received_ce),
+        "tcpi_delivered_e1_bytes": ac.delivered[ECT_1],
+        "tcpi_delivered_e0_bytes": ac.delivered[ECT_0],
+        "tcpi_delivered_ce_bytes": ac.delivered[CE],
+        "tcpi_received_e1_bytes": ac.received[ECT_1],
+        "tcpi_received_e0_bytes": ac.received[ECT_0],
+        "tcpi_received_ce_bytes": ac.received[CE],
+        "tcpi_accecn_fail_mode": int(ac.failures),
+        "tcpi_accecn_opt_seen": int(ac.seen),
     }
 
 
@@ -125,19 +146,23 @@ def buffer_space(t: Tcb) -> int:
 
 
 _HEAD = struct.Struct("<8B24I4Q6I4Q")
-_TAIL = struct.Struct("<2I2Q6I2HI")
+_TAIL = struct.Struct("<2I2Q6I2HI7I2H")
 _WORDS = """
     rto ato snd_mss rcv_mss unacked sacked lost retrans - last_data_sent - last_data_recv last_ack_recv
     pmtu rcv_ssthresh rtt rttvar snd_ssthresh snd_cwnd advmss reordering rcv_rtt rcv_space total_retrans
 """.split()
 _COUNTS = ["segs_out", "segs_in", "notsent_bytes", "min_rtt", "data_segs_in", "data_segs_out"]
+_ECN = """
+    received_ce delivered_e1_bytes delivered_e0_bytes delivered_ce_bytes
+    received_e1_bytes received_e0_bytes received_ce_bytes accecn_fail_mode accecn_opt_seen
+""".split()
 _LAST = ["dsack_dups", "reord_seen", "rcv_ooopack", "snd_wnd", "rcv_wnd"]
 NO_LIMIT = 0xFFFFFFFFFFFFFFFF
 """tcpi_pacing_rate of a connection that has not measured anything."""
 
 
 def pack_info(t: Tcb, now: i64) -> bytes:
-    """struct tcp_info as getsockopt(TCP_INFO) fills it, to tcpi_total_rto_time; what has no meaning here is 0."""
+    """struct tcp_info as getsockopt(TCP_INFO) fills it, 280 octets in Linux 6.18; what has no meaning here is 0."""
     i = tcp_info(t, now)
     octets = (
         i["tcpi_state"],
@@ -158,7 +183,8 @@ def pack_info(t: Tcb, now: i64) -> bytes:
     sent, retrans = i["tcpi_bytes_sent"], i["tcpi_bytes_retrans"]
     rto = [min(i["tcpi_" + name], 0xFFFF) for name in ("total_rto", "total_rto_recoveries")]
     tail = (_word(i, "delivered"), i["tcpi_delivered_ce"], sent, retrans, *last, 0, *rto, i["tcpi_total_rto_time"])
-    return head + _TAIL.pack(*tail)
+    ecn = [_word(i, name) for name in _ECN]
+    return head + _TAIL.pack(*tail, *ecn)
 
 
 def _word(fields: dict[str, int], name: str) -> int:

@@ -12,9 +12,9 @@ from timewait.base.ints import i64
 from timewait.base.seq import seq_diff
 from timewait.tcp.loss.mark import current_ssthresh
 from timewait.tcp.mtu_search import MtuSearch
-from timewait.tcp.segments import TS_OPTION_LENGTH, mtu_to_mss, update_mss
+from timewait.tcp.segments import mtu_to_mss, update_mss
 from timewait.tcp.send import record_length
-from timewait.tcp.tcb import CA_OPEN, Tcb
+from timewait.tcp.tcb import CA_OPEN, TS_OPTION_LENGTH, Tcb
 
 NO_PROBE: Final[i64] = -1
 """Send as usual."""

@@ -125,6 +125,7 @@ class Why(Reason):
     DATA = ("data", "RFC 9293 3.10.2")
     FIN = ("nothing more to send", "RFC 9293 3.10.4")
     ACK = ("acknowledgment", "RFC 9293 3.10.7.4")
+    ECN_ACK = ("other packets are marked than before", "RFC 9768 3.2.2.5.1")
     QUICK_ACK = ("immediate acknowledgment", "tcp_in_quickack_mode")
     DELAYED_ACK = ("delayed-acknowledgment timer", "RFC 9293 3.8.6.3")
     EVERY_SECOND = ("second full-sized segment", "RFC 9293 3.8.6.3")

@@ -1,21 +1,17 @@
 """Building segments: header fields and options of everything a connection sends."""
 
-from typing import Final
-
 from timewait.base.ints import i64
 from timewait.base.seq import seq_gt, seq_lt
+from timewait.tcp.accecn import option_room
 from timewait.tcp.bsd.sack import reported
 from timewait.tcp.bsd.syn import finish_syn
 from timewait.tcp.delack import ack_was_sent
-from timewait.tcp.ecn import offer
+from timewait.tcp.ecn import echo, offer
 from timewait.tcp.reasons import Why
 from timewait.tcp.states import SYN_SENT
-from timewait.tcp.tcb import MSS_DEFAULT, Tcb
+from timewait.tcp.tcb import MSS_DEFAULT, TS_OPTION_LENGTH, Tcb
 from timewait.tcp.window import select_window
-from timewait.wire.packet import ACK, ECE, PROTO_TCP, RST, URG, Segment
-
-TS_OPTION_LENGTH: Final = 12
-"""Timestamps with two NOPs, as every Linux segment carries them."""
+from timewait.wire.packet import ACK, PROTO_TCP, RST, URG, Segment
 
 
 def timestamp_now(t: Tcb, now: i64) -> i64:
@@ -57,7 +53,7 @@ def established_segment(t: Tcb, flags: i64, seq: i64, why: Why, now: i64) -> Seg
     if t.urgent_out and urgent_mode(t):
         _point_to_urgent(t, seg)
     if t.ecn_demand_cwr:
-        seg.flags |= ECE
+        echo(t, seg, now)
     ack_was_sent(t, now)
     return seg
 
@@ -153,6 +149,8 @@ def probe_segment(t: Tcb, seq: i64, why: Why, now: i64) -> Segment:
         seg.sacks = take_sack_blocks(t)
     if t.urgent_out and urgent_mode(t):
         _point_to_urgent(t, seg)
+    if t.ecn_demand_cwr:
+        echo(t, seg, now)
     return seg
 
 
@@ -169,6 +167,8 @@ def reset_segment(t: Tcb, seq: i64, why: Why, now: i64) -> Segment:
         seg.has_ts = True
         seg.tsval = timestamp_now(t, now)
         seg.tsecr = t.ts_recent
+    if t.ecn_demand_cwr:
+        echo(t, seg, now)
     t.net.counters.TcpOutRsts += 1
     return seg
 
@@ -230,9 +230,12 @@ def update_mss(t: Tcb) -> None:
 def current_mss(t: Tcb) -> i64:
     """Payload octets per segment now: SACK blocks that must be sent leave less room (tcp_current_mss)."""
     mss = t.mss_cache
-    if t.sack_blocks is not None or t.dsack is not None:
-        blocks = (len(t.sack_blocks) if t.sack_blocks else 0) + (0 if t.dsack is None else 1)
+    if t.sack_blocks is not None or t.dsack is not None or t.ecn_demand_cwr:
+        blocks: i64 = (len(t.sack_blocks) if t.sack_blocks else 0) + (0 if t.dsack is None else 1)
         if blocks:
-            room = 3 if t.ts_ok else 4
-            mss -= 4 + 8 * (blocks if blocks < room else room)
+            room: i64 = 3 if t.ts_ok else 4
+            blocks = blocks if blocks < room else room
+            mss -= 4 + 8 * blocks
+        if t.ecn_demand_cwr:
+            mss -= option_room(t, blocks)
     return mss if mss > 8 else 8

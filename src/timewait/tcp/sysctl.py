@@ -14,6 +14,9 @@ from timewait.base.ints import i64
 from timewait.tcp.bsd.parameters import BsdParameters
 
 INT_MAX: Final = 2**31 - 1
+ECN: Final = "net.ipv4.tcp_ecn"
+ECN_OPTION: Final = "net.ipv4.tcp_ecn_option"
+"""There is accurate ECN where there is this parameter."""
 ALGORITHMS: Final = ("reno", "bbr", "cubic")
 """What tcp.cc has, under Linux's names."""
 
@@ -47,6 +50,8 @@ class Sysctl:
     tcp_early_retrans: i64 = 3
     tcp_ecn: i64 = 2
     tcp_ecn_fallback: i64 = 1
+    tcp_ecn_option: i64 = 2
+    tcp_ecn_option_beacon: i64 = 3
     tcp_fastopen: i64 = 1
     tcp_fastopen_key: str = "00000000-00000000-00000000-00000000"
     tcp_fin_timeout: i64 = 60
@@ -126,7 +131,10 @@ class Sysctl:
                 setattr(self, attribute, engine_value)
             return
         self._check_name(name)
-        setattr(self, _attribute(name), SPECS[name].parse(value))
+        typed = SPECS[name].parse(value)
+        if name == ECN and isinstance(typed, int) and typed > 2 and ECN_OPTION in self._absent:
+            raise UsageError(f"{name} = {typed} is out of range 0..2 on this kernel profile: it has no accurate ECN")
+        setattr(self, _attribute(name), typed)
 
     def names(self) -> list[str]:
         """All parameters that this kernel profile has, sorted."""
@@ -240,8 +248,7 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "tcp_tso_rtt_log", "super-segments halve for each 2**n us of RTT; 0: never grow for it", "", 0, 255),
         Spec(v4 + "tcp_dsack", "report duplicates with SACK (RFC 2883)", "", 0, 255),
         Spec(v4 + "tcp_early_retrans", "3: tail loss probe on, 0: off", "", 0, 4),
-        Spec(v4 + "tcp_ecn", "ECN: 0 off, 1 ask and agree, 2 agree when asked", "", 0, 2),
-        Spec(v4 + "tcp_ecn_fallback", "a repeated SYN does not ask for ECN", "", 0, 1),
+        *_ecn_specs(v4),
         Spec(v4 + "tcp_fastopen", "bit 0 client, 1 server, 2 client without cookie, 9 server without cookie", ""),
         Spec(v4 + "tcp_fastopen_key", "keys of the server's cookies, the second for older ones", kind="keys"),
         Spec(v4 + "tcp_fin_timeout", "life of an orphan in FIN-WAIT-2", "s"),
@@ -295,6 +302,21 @@ def _specs() -> dict[str, Spec]:
     return {spec.name: spec for spec in rows}
 
 
+def _ecn_specs(v4: str) -> list[Spec]:
+    return [
+        Spec(
+            v4 + "tcp_ecn",
+            "0 no ECN, 1 ask and agree, 2 agree; accurate: 3 both, 4 agree, ask classic, 5 agree",
+            "",
+            0,
+            5,
+        ),
+        Spec(v4 + "tcp_ecn_fallback", "a repeated SYN does not ask for ECN", "", 0, 1),
+        Spec(v4 + "tcp_ecn_option", "accurate ECN's option: 0 never, 1 when needed, 2 always", "", 0, 2),
+        Spec(v4 + "tcp_ecn_option_beacon", "how often per round trip it comes at least", "", 0, 3),
+    ]
+
+
 SPECS: Final = _specs()
 
 UNUSED: Final[dict[str, str]] = {
@@ -310,8 +332,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_comp_sack_nr": "44",
     "net.ipv4.tcp_comp_sack_slack_ns": "100000",
     "net.ipv4.tcp_early_demux": "1",
-    "net.ipv4.tcp_ecn_option": "2",
-    "net.ipv4.tcp_ecn_option_beacon": "3",
     "net.ipv4.tcp_ehash_entries": "-262144",
     "net.ipv4.tcp_fack": "0",
     "net.ipv4.tcp_fastopen_blackhole_timeout_sec": "0",
@@ -333,6 +353,8 @@ UNUSED: Final[dict[str, str]] = {
 _PROFILES: Final[dict[str, dict[str, object]]] = {
     "linux-6.18": {"net.ipv4.tcp_tw_recycle": None},
     "linux-5.15": {
+        "net.ipv4.tcp_ecn_option": None,
+        "net.ipv4.tcp_ecn_option_beacon": None,
         "net.ipv4.tcp_syn_linear_timeouts": None,
         "net.ipv4.tcp_tw_recycle": None,
         "net.ipv4.tcp_tw_reuse_delay": None,
@@ -365,6 +387,8 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_early_retrans": 0,
     },
     "rfc9293": {
+        "net.ipv4.tcp_ecn_option": None,
+        "net.ipv4.tcp_ecn_option_beacon": None,
         "net.ipv4.tcp_congestion_control": "reno",
         "net.ipv4.tcp_syn_linear_timeouts": 0,
         "net.ipv4.tcp_tw_recycle": None,
@@ -373,6 +397,8 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_rfc1337": 1,
     },
     "freebsd": {
+        "net.ipv4.tcp_ecn_option": None,
+        "net.ipv4.tcp_ecn_option_beacon": None,
         "net.core.somaxconn": 128,
         "net.ipv4.tcp_congestion_control": "reno",
         "net.ipv4.ip_local_port_range": (10000, 65535),
@@ -397,6 +423,8 @@ _WHERE_ABSENT: Final[dict[str, object]] = {
     "net.ipv4.tcp_mtu_probe_floor": 48,
     "net.ipv4.tcp_probe_interval": 17179869,
     "net.ipv4.tcp_probe_threshold": 0,
+    "net.ipv4.tcp_ecn_option": 0,
+    "net.ipv4.tcp_ecn_option_beacon": 0,
     "net.ipv4.tcp_syn_linear_timeouts": 0,
     "net.ipv4.tcp_tw_recycle": 0,
     "net.ipv4.tcp_tw_reuse_delay": 1000,

@@ -13,6 +13,7 @@ from timewait.base.deadlines import Deadline
 from timewait.base.instant import NEVER, SEC
 from timewait.base.ints import i32, i64
 from timewait.base.native import mypyc_attr
+from timewait.tcp.ace import AccurateEcn
 from timewait.tcp.cc.base import NO_PACING, CongestionControl
 from timewait.tcp.loss.queue import RetransmitQueue
 from timewait.tcp.mtu_search import MtuSearch
@@ -66,6 +67,8 @@ CHRONO_SNDBUF: Final = 3
 INFINITE_SSTHRESH: Final = 0x7FFFFFFF
 MSS_DEFAULT: Final = 536
 """Send MSS when the peer's SYN has no MSS option (RFC 9293 MUST-15)."""
+TS_OPTION_LENGTH: Final = 12
+"""Timestamps with two NOPs, as every Linux segment carries them."""
 MAX_WSCALE: Final = 14
 """RFC 7323 2.3: larger shift counts are used as 14."""
 ATO_MIN: Final = SEC // 25
@@ -298,10 +301,12 @@ class Tcb(Endpoint):
         self.ecn_queue_cwr = False
         """The next new data says CWR."""
         self.ecn_demand_cwr = False
-        """A CE mark came: every segment of ours says ECE until the peer's CWR."""
+        """Every segment of ours says something of ECN: ECE after a CE mark until the peer's CWR, or the counter."""
+        self.accecn: AccurateEcn | None = None
+        """Accurate ECN, and counts of ECN-capable packets; None while there were none of either."""
         self.ecn_seen = False
         self.delivered_ce: i64 = 0
-        """Segments delivered with CE marks, as far as the peer's ECE tells."""
+        """Segments delivered with CE marks, as far as the peer's ECE or counter tells."""
         self.retrans_stamp: i64 = 0
         """When the first retransmission of the current episode was sent; 0: none."""
         self.lost_pending = False

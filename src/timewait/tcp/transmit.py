@@ -10,7 +10,7 @@ from timewait.tcp.arm import arm, check_probe_timer, rearm_rto
 from timewait.tcp.cc.base import EVENT_CWND_RESTART, EVENT_TX_START
 from timewait.tcp.chrono import account
 from timewait.tcp.delack import in_pingpong_mode
-from timewait.tcp.ecn import data_leaves
+from timewait.tcp.ecn import data_leaves, repeats
 from timewait.tcp.loss.mark import resegment, split_sent
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.loss.tlp import schedule_loss_probe
@@ -216,6 +216,8 @@ def _transmit_new(t: Tcb, data: Buffer, length: i64, flags: i64, mss: i64, now: 
             data_leaves(t, seg)
         if length > mss:
             seg.gso_size = mss
+            if t.ecn_demand_cwr:
+                repeats(t, seg)
             t.segs_out += segs - 1
             t.net.counters.TcpOutSegs += segs - 1
         t.bytes_sent += length
@@ -370,6 +372,8 @@ def retransmit(t: Tcb, index: i64, most: i64, why: Why, now: i64) -> Segment | N
     if t.mtu_search is not None:
         # Whether a probe that is sent again arrived the first time nobody will know.
         t.mtu_search.probe_size = 0
+    if t.accecn is not None:
+        t.accecn.clock = now
     mss = current_mss(t)
     if most < 1:
         most = 1
@@ -393,6 +397,8 @@ def retransmit(t: Tcb, index: i64, most: i64, why: Why, now: i64) -> Segment | N
         seg.length = sent.length
         if sent.length > mss:
             seg.gso_size = mss
+            if t.ecn_demand_cwr:
+                repeats(t, seg)
     _account_retransmission(t, sent, why is Why.TLP, now)
     return seg
 

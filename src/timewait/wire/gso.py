@@ -2,14 +2,14 @@
 
 from timewait.base.ints import i64
 from timewait.base.seq import seq_add
-from timewait.wire.packet import CWR, FIN, PSH, SYN, Datagram, Segment
+from timewait.wire.packet import ACE_REPEATED, CWR, FIN, PSH, SYN, Datagram, Segment
 
 
 def split(segment: Segment) -> list[Segment]:
     """The wire segments of a super-segment, in order; a plain segment alone is returned as it is.
 
     Every piece has the header of the whole, with seq moved on. FIN and PSH stay on the
-    last piece only, CWR on the first, and the IPv4 identification counts up. A SYN never
+    last piece only, CWR on the first unless it is part of a counter, and the IPv4 identification counts up. A SYN never
     leads a super-segment.
     """
     size = segment.gso_size
@@ -23,7 +23,9 @@ def split(segment: Segment) -> list[Segment]:
     whole = segment.payload
     # A slice of bytes would copy, a slice of a view does not.
     payload = whole if isinstance(whole, memoryview) else memoryview(whole)
-    inner = segment.flags & ~(FIN | PSH)
+    whole_flags = segment.flags & ~ACE_REPEATED
+    behind: i64 = whole_flags if segment.flags & ACE_REPEATED else whole_flags & ~CWR
+    inner: i64 = ~(FIN | PSH)
     ipv4 = len(segment.src) == 4
     pieces: list[Segment] = []
     at: i64 = 0
@@ -35,8 +37,8 @@ def split(segment: Segment) -> list[Segment]:
         piece.seq = seq_add(segment.seq, at)
         piece.payload = payload[at:end]
         piece.length = end - at
-        flags = segment.flags if end == segment.length else inner
-        piece.flags = flags if at == 0 else flags & ~CWR
+        flags: i64 = whole_flags if at == 0 else behind
+        piece.flags = flags if end == segment.length else flags & inner
         if ipv4:
             piece.ident = (segment.ident + number) & 0xFFFF
         pieces.append(piece)

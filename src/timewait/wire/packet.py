@@ -35,6 +35,8 @@ ECE: Final = 0x40
 CWR: Final = 0x80
 AE: Final = 0x100
 """The accurate-ECN bit, formerly NS: the lowest of the four reserved header bits."""
+ACE_REPEATED: Final = 0x200
+"""Never on a wire: a super-segment's AE, CWR and ECE are a counter that stands on each of its pieces."""
 
 
 @mypyc_attr(acyclic=True)

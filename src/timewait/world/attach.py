@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from timewait.base.errors import WireError
 from timewait.tcp.reasons import Drop
+from timewait.wire.gso import split
 from timewait.wire.packet import Buffer, Packet
 from timewait.world.buffers import ReadBuffers
-from timewait.world.offload import packet_of, small_datagram, vectors_of
+from timewait.world.offload import packet_of, repeats_cwr, small_datagram, vectors_of
 from timewait.world.tun import READ_SIZE, VNET_LEN, Tun
 
 if TYPE_CHECKING:
@@ -94,6 +95,10 @@ class TunEnd:
         try:
             small = small_datagram(packet)
             if small is None:
+                if repeats_cwr(packet):
+                    for piece in split(packet):
+                        self.transmit(piece)
+                    return
                 os.writev(self._fd, vectors_of(packet))
             else:
                 os.write(self._fd, small)

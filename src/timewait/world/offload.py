@@ -6,10 +6,10 @@ the transport checksum is left to it (ours is only the sum of the pseudo-header)
 """
 
 import struct
-from typing import Final
+from typing import Final, TypeGuard
 
 from timewait.base.errors import WireError
-from timewait.wire.packet import CWR, Buffer, Datagram, IcmpMessage, Packet, RawPacket, Segment
+from timewait.wire.packet import ACE_REPEATED, CWR, Buffer, Datagram, IcmpMessage, Packet, RawPacket, Segment
 from timewait.wire.parse import parse
 from timewait.wire.serialize import header, serialize
 from timewait.world.tun import VNET_LEN
@@ -80,6 +80,11 @@ def small_datagram(packet: Packet | Buffer) -> bytes | None:
     if packet.length:
         return b"".join((plain, head, packet.payload))
     return plain + head
+
+
+def repeats_cwr(packet: Packet | Buffer) -> TypeGuard[Segment]:
+    """Whether a super-segment has CWR as part of a counter: the kernel would keep it on the first piece only."""
+    return isinstance(packet, Segment) and packet.flags & (ACE_REPEATED | CWR) == ACE_REPEATED | CWR
 
 
 def vectors_of(packet: Packet | Buffer) -> tuple[Buffer, ...]:

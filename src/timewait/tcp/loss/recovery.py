@@ -6,6 +6,7 @@ from timewait.base.ints import i64
 from timewait.base.seq import seq_geq, seq_gt, seq_lt
 from timewait.tcp.arm import rearm_rto
 from timewait.tcp.cc.base import EVENT_LOSS
+from timewait.tcp.ecn import queue_cwr
 from timewait.tcp.loss.mark import current_ssthresh, mark_lost, set_ca_state, split_sent
 from timewait.tcp.loss.rack import rack_mark_lost
 from timewait.tcp.loss.scoreboard import (
@@ -63,7 +64,7 @@ def init_cwnd_reduction(t: Tcb, now: i64) -> None:
     t.prr_delivered = 0
     t.prr_out = 0
     t.ssthresh = cc_ssthresh(t, now)
-    t.ecn_queue_cwr = t.ecn_ok
+    queue_cwr(t)
 
 
 def enter_cwr(t: Tcb, now: i64) -> None:
@@ -158,7 +159,7 @@ def enter_loss(t: Tcb, now: i64) -> None:
     set_ca_state(t, CA_LOSS, now)
     t.high_seq = t.snd_nxt
     t.tlp_active = False
-    t.ecn_queue_cwr = t.ecn_ok
+    queue_cwr(t)
     t.frto = t.net.sysctl.tcp_frto != 0 and (first_reduction or t.retransmits > 0)
 
 

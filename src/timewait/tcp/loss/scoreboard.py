@@ -29,6 +29,8 @@ F_UNA_ADVANCED: Final = 0x400
 F_DSACKING: Final = 0x800
 F_SET_TIMER: Final = 0x1000
 F_RETRANS_DATA_ACKED: Final = 0x008
+F_ACCURATE: Final = 0x2000
+"""The acknowledgment carries accurate ECN's counter."""
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
@@ -41,6 +43,10 @@ class AckState:
         self.sack_newest_us: i64 = -1
         self.rate = RateSample()
         self.sack_delivered: i64 = 0
+        self.sacked_octets: i64 = 0
+        """Newly SACKed, less those that were SACKed before and are acknowledged now."""
+        self.ce: i64 = 0
+        """Segments newly known to have been marked, by accurate ECN."""
         self.late = False
         """Something was delivered late without having been retransmitted: the path reorders."""
         self.late_seq: i64 = 0
@@ -169,6 +175,7 @@ def _mark_sacked(t: Tcb, sent: Sent, found: AckState, now: i64) -> None:
     found.flag |= F_DATA_SACKED
     t.sacked_out += sent.segs
     found.sack_delivered += sent.segs
+    found.sacked_octets += sent.length
     t.delivered += sent.segs
     if seq_gt(sent.end_seq, t.rtx.sacked_end) or not t.rtx.sacked_valid:
         t.rtx.sacked_end = sent.end_seq
