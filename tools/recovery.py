@@ -15,7 +15,8 @@ from support.beside import POINTS, Point, compare, simulate  # noqa: E402
 PAGE = ROOT / "docs/recovery.md"
 BEGIN, END = "<!-- table: tools/recovery.py -->\n", "<!-- end of table -->\n"
 HEAD = (
-    "| algorithm | link | seed | ours, virtual time | ours, real time | rtx, RTO | kernel | rtx, RTO | ours to kernel's |\n"
+    "| algorithm | link | seed | ours, virtual time | ours, real time | rtx, RTO | kernel | rtx, RTO "
+    "| ours to kernel's |\n"
     "|---|---|---|---|---|---|---|---|---|\n"
 )
 
