@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.beside import POINTS, Point, compare, simulate  # noqa: E402
+from support.beside import POINTS, Point, compare, simulate  # type: ignore[import-not-found]  # noqa: E402
 
 PAGE = ROOT / "docs/recovery.md"
 BEGIN, END = "<!-- table: tools/recovery.py -->\n", "<!-- end of table -->\n"

@@ -4,6 +4,7 @@ from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_gt
 from timewait.tcp.arm import arm, disarm, probe0_delay, rearm_rto
 from timewait.tcp.loss.queue import Sent
+from timewait.tcp.rate import rate_sent
 from timewait.tcp.reasons import Why
 from timewait.tcp.rto import orphan_retries, time_out
 from timewait.tcp.rtt import rto_max
@@ -100,7 +101,9 @@ def send_head(t: Tcb, why: Why, now: i64) -> bool:
     seg.payload = data
     seg.length = length
     end_seq = (t.snd_nxt + length + (flags & FIN)) & 0xFFFFFFFF
-    t.rtx.append(Sent(t.snd_nxt, end_seq, flags, data, length, 1, now))
+    sent = Sent(t.snd_nxt, end_seq, flags, data, length, 1, now)
+    rate_sent(t, sent, now)
+    t.rtx.append(sent)
     t.snd_nxt = end_seq
     t.packets_out += 1
     t.bytes_sent += length
