@@ -133,7 +133,7 @@ class KernelCalls:
         buffer = ctypes.create_string_buffer(max(size, 1))
         length = ctypes.c_uint(size)
         result = _call("getsockopt", fd, level, name, buffer, ctypes.byref(length))
-        return Answer(result, values={"value": buffer.raw[: length.value]})
+        return Answer(result, values={"value": buffer.raw[: min(length.value, max(size, 0))]})
 
     def setsockopt(self, fd: int, level: int, name: int, value: bytes | None, size: int) -> Answer:
         return Answer(_call("setsockopt", fd, level, name, value, size))

@@ -9,7 +9,7 @@ from timewait.base.instant import MSEC, NEVER
 from timewait.drill.machine import Address, Answer
 from timewait.host.messages import receive_message
 from timewait.host.pipe import PIPE_SIZE, MemoryFile, PipeEnd, make_pipe
-from timewait.host.sockopt import MSG_ERRQUEUE, SO_RCVTIMEO, SO_SNDTIMEO, SOL_SOCKET
+from timewait.host.sockopt import MSG_ERRQUEUE, SO_RCVTIMEO, SO_SNDTIMEO, SO_TIMESTAMPING, SOL_SOCKET
 from timewait.host.tcp_socket import TcpSocket
 from timewait.tcp.states import CLOSING, FIN_WAIT_1, LAST_ACK, SYN_SENT
 
@@ -21,6 +21,8 @@ TCP_TEXT = (13, 14, 31, 32, 33)
 """Options of TCP whose value is no number: congestion control, MD5 keys, ULP, the fast open key."""
 LINGERING = (FIN_WAIT_1, CLOSING, LAST_ACK)
 """States in which close() with SO_LINGER still waits (sk_stream_closing)."""
+TX_RECORD = 0x303
+"""SOF_TIMESTAMPING_TX_RECORD_MASK: what a single send may ask for."""
 MSG_DONTWAIT = 0x40
 MSG_WAITALL = 0x100
 MSG_MORE = 0x8000
@@ -112,6 +114,15 @@ class SimCalls:
         return _done(0)
 
     def getsockopt(self, fd: int, level: int, name: int, size: int) -> Answer:
+        if size < 0:
+            raise os_error(errno.EINVAL)
+        if level == SOL_SOCKET and name in (SO_RCVTIMEO, SO_SNDTIMEO):
+            self.process.file(fd)
+            span = self.timeouts.get((fd, name), 0) // 1000
+            return Answer(0, values={"value": struct.pack("<qq", span // 1_000_000, span % 1_000_000)[:size]})
+        if not size:
+            self.process.getsockopt(fd, level, name, 4)
+            return Answer(0, values={"value": b""})
         value = self.process.getsockopt(fd, level, name, size)
         data = value if isinstance(value, bytes) else (value & 0xFFFFFFFF).to_bytes(4, "little")[:size]
         return Answer(0, values={"value": data})
@@ -168,9 +179,20 @@ class SimCalls:
                 if sent:
                     break
                 raise
-            if sent >= len(data) or not self._waits(fd, flags):
+            if not self._waits(fd, flags):
+                break
+            if self._opening(fd):
+                # The SYN took some of it: the call goes on when the connection is there (tcp_sendmsg_fastopen).
+                yield from self._connected(fd)
+                address = None
+            if sent >= len(data):
                 break
         return _done(sent)
+
+    def _opening(self, fd: int) -> bool:
+        """Whether a send has just begun a connection of its own."""
+        sock = self.process.file(fd)
+        return isinstance(sock, TcpSocket) and sock.connecting and sock.tcb is not None and sock.deferred is None
 
     def _writer_waits(self, fd: int) -> None:
         """Somebody waits to write: the third packet of the handshake waits for his data (sk_write_pending)."""
@@ -205,7 +227,20 @@ class SimCalls:
     def sendmsg(
         self, fd: int, data: bytes | None, flags: int, address: Address | None, controls: list[tuple[int, int, bytes]]
     ) -> "Waiting":
-        return self.send(fd, data, flags, address)
+        """sendmsg(). SO_TIMESTAMPING among the control messages says what is stamped this once (sock_cmsg_send)."""
+        sock = self.process.file(fd)
+        wanted = next((int.from_bytes(raw[:4], "little") for level, kind, raw in controls
+                       if (level, kind) == (SOL_SOCKET, SO_TIMESTAMPING)), None)  # fmt: skip
+        if wanted is None or not isinstance(sock, TcpSocket):
+            return (yield from self.send(fd, data, flags, address))
+        if wanted & ~TX_RECORD:
+            raise os_error(errno.EINVAL)
+        before = sock.options.timestamping
+        sock.own_options().timestamping = before & ~TX_RECORD | wanted
+        try:
+            return (yield from self.send(fd, data, flags, address))
+        finally:
+            sock.own_options().timestamping = before
 
     def recvmsg(self, fd: int, size: int | None, room: int, flags: int) -> "Waiting":
         sock = self.process.file(fd)
@@ -328,6 +363,8 @@ class SimCalls:
             return Answer(0, values={"value": self.process.outq(fd)})
         if request == 0x894B:
             return Answer(0, values={"value": self.process.outq_unsent(fd)})
+        if request == 0x8905:
+            return Answer(0, values={"value": int(self.process.at_mark(fd))})
         if request == 0x5421:
             self.process.set_nonblocking(fd, bool(argument))
             return Answer(0, values={"value": argument})

@@ -218,7 +218,7 @@ def _getsockopt(ctx: "Context", call: Call) -> Prepared:
             return [Difference("value", str(int.from_bytes(wanted, "little", signed=True)), str(number))]
         return [Difference("value", values.show(expected), got.hex(" "))]
 
-    return Prepared("getsockopt", (ctx.fd(values.number(args[0])), level, name, max(size, 0)), check)
+    return Prepared("getsockopt", (ctx.fd(values.number(args[0])), level, name, size), check)
 
 
 # Data

@@ -185,6 +185,10 @@ class Socket(File):
         """SIOCINQ: octets that recv() would give."""
         return 0
 
+    def at_mark(self) -> bool:
+        """SIOCATMARK: whether the next octet to read is the urgent one."""
+        return False
+
     def outq(self) -> int:
         """SIOCOUTQ: octets not yet sent or not yet acknowledged."""
         return 0

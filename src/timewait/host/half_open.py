@@ -26,7 +26,7 @@ from timewait.tcp.bsd.arrive import round_buffers
 from timewait.tcp.bsd.syn import handshake_timeout
 from timewait.tcp.cookies import check_cookie, decode_timestamp
 from timewait.tcp.ecn import ACCURATE, CLASSIC
-from timewait.tcp.fastopen import ALL_LISTENERS, SERVER, SERVER_NO_COOKIE, cookie_for, may_open, open_passively
+from timewait.tcp.fastopen import ALL_LISTENERS, SERVER, SERVER_NO_COOKIE, cookie_for, may_open, open_passively, rotated
 from timewait.tcp.isn import NO_ISN, timestamp_offset
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, Cause
@@ -93,20 +93,22 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
 def _fast_open(tables: TcpTables, listener: Listener, req: Request, seg: Segment, pmtu: i64, now: i64) -> bool:
     """Open at once by the SYN's cookie; else perhaps grant one with the SYN-ACK (tcp_try_fastopen)."""
     net = tables.net
-    wanted = net.sysctl.tcp_fastopen
-    enabled = wanted & SERVER and (listener.fast_open_limit > 0 or wanted & ALL_LISTENERS)
-    if not enabled or (seg.fast_open is None and not (wanted & SERVER_NO_COOKIE and seg.length)):
-        return False
-    if seg.fast_open is not None and len(seg.fast_open) == 0:
+    offered = seg.fast_open
+    if offered is not None and len(offered) == 0:
         net.counters.TcpExtTCPFastOpenCookieReqd += 1
-    if not may_open(net, seg, listener.fast_open_keys):
-        req.fast_open = cookie_for(net, seg, listener.fast_open_keys)
-        req.fast_open_exp = seg.fast_open_exp
+    wanted = net.sysctl.tcp_fastopen
+    if not wanted & SERVER or (offered is None and not seg.length) or not _fast_open_room(tables, listener, now):
         return False
-    limit = listener.fast_open_limit if listener.fast_open_limit else listener.backlog
-    if listener.fast_open_pending >= limit:
-        net.counters.TcpExtTCPFastOpenListenOverflow += 1
-        return False
+    granted: bytes | None = None
+    if not (wanted & SERVER_NO_COOKIE or listener.options.wishes.fast_open_no_cookie):
+        if offered is None:
+            return False
+        if not may_open(net, seg, listener.fast_open_keys):
+            req.fast_open = cookie_for(net, seg, listener.fast_open_keys)
+            req.fast_open_exp = seg.fast_open_exp
+            return False
+        if rotated(net, seg, listener.fast_open_keys):
+            granted = cookie_for(net, seg, listener.fast_open_keys)
     child = child_of(net, req, listener.options, pmtu, now)
     child.owner = listener
     tables.configure(child)
@@ -115,7 +117,7 @@ def _fast_open(tables: TcpTables, listener: Listener, req: Request, seg: Segment
     _inherit(tables, listener, child)
     if net.tap is not None:
         net.tap.moved(net.name, req.flow, LISTEN, SYN_RCVD, Cause.RCV_SYN, now)
-    open_passively(child, seg, now)
+    open_passively(child, seg, granted, now)
     listener.fast_open_pending += 1
     child.fast_open_listener = listener
     listener.accept_queue.append(child)
@@ -124,6 +126,24 @@ def _fast_open(tables: TcpTables, listener: Listener, req: Request, seg: Segment
     owner = listener.owner
     if isinstance(owner, ConnectionOwner):
         owner.connection_woken(WAKE_IN)
+    return True
+
+
+def _fast_open_room(tables: TcpTables, listener: Listener, now: i64) -> bool:
+    """Whether one more may be opened by its SYN (tcp_fastopen_queue_check); a reset one counts for a minute."""
+    limit = listener.fast_open_limit
+    if not limit and tables.net.sysctl.tcp_fastopen & ALL_LISTENERS:
+        limit = listener.backlog
+    if limit == 0:
+        return False
+    if listener.fast_open_pending < limit:
+        return True
+    resets = listener.fast_open_resets
+    if not resets or resets[0] > now:
+        tables.net.counters.TcpExtTCPFastOpenListenOverflow += 1
+        return False
+    del resets[0]
+    listener.fast_open_pending -= 1
     return True
 
 
@@ -273,6 +293,8 @@ def _send_syn_ack(tables: TcpTables, req: Request, why: Why, now: i64) -> None:
     tables.net.counters.TcpExtTCPSynRetrans += 1
     listener = req.owner
     assert isinstance(listener, Listener)
+    # A cookie is granted once: who repeats the SYN-ACK has the SYN no more (tcp_rtx_synack).
+    req.fast_open = None
     tables.answer(_marked(syn_ack(tables.net, req, why, now), listener), now)
 
 
@@ -281,7 +303,10 @@ def _request_timeout(tables: TcpTables, req: Request) -> i64:
         return handshake_timeout(tables.net, i64(req.timeouts))
     shift: i64 = min(i64(req.timeouts), 24)
     timeout: i64 = tables.net.profile.rto_init << shift
-    limit: i64 = tables.net.sysctl.tcp_rto_max_ms * MSEC
+    listener = req.owner
+    limit: i64 = listener.options.wishes.rto_max if isinstance(listener, Listener) else 0
+    if not limit:
+        limit = tables.net.sysctl.tcp_rto_max_ms * MSEC
     return timeout if timeout < limit else limit
 
 

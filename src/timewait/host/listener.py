@@ -43,10 +43,12 @@ class Listener:
         self.ttl: i64 = 0
         """Time to live of the same; 0: ip_default_ttl."""
         self.fast_open_limit: i64 = 0
+        """TCP_FASTOPEN: how many connections opened by SYN data may wait for their third packet; 0: off."""
         self.fast_open_keys: bytes = b""
         """TCP_FASTOPEN_KEY: 16 octets, or 32 with the key of older cookies; b'': the host's."""
-        """TCP_FASTOPEN: how many connections opened by SYN data may wait for their third packet; 0: off."""
         self.fast_open_pending: i64 = 0
+        self.fast_open_resets: list[int] = []
+        """Until when those that were accepted and then reset still count, as a defense against forged SYNs."""
         self.overflowed_at: i64 = -1
         """When the SYN queue last overflowed; -1: never."""
         self.closed = False

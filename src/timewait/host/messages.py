@@ -73,16 +73,21 @@ def _from_error_queue(sock: TcpSocket, size: int, room: int) -> Received:
     if queue is None or not queue.entries:
         raise os_error(errno.EAGAIN)
     entry = queue.entries.popleft()
+    if entry.packet is not None:
+        # Whoever reads the report has heard of it: SO_ERROR says nothing any more (sock_dequeue_err_skb).
+        t = sock.tcb
+        if t is not None:
+            t.err = next((other.number for other in queue.entries if other.packet is not None), 0)
     length = entry.size if entry.size < size else size
     controls: list[Control] = []
     if entry.stamp >= 0 and entry.origin != ORIGIN_ZEROCOPY and sock.options.timestamping & SOFTWARE:
         controls.append((SOL_SOCKET, SCM_TIMESTAMPING, timestamps(sock.layer.machine.wall_time(entry.stamp))))
     v6 = sock.family == AF_INET6
-    error = entry.extended_error() + (bytes(12) if v6 else b"")
-    controls.append((SOL_IPV6 if v6 else SOL_IP, IPV6_RECVERR if v6 else IP_RECVERR, error))
+    controls.append((SOL_IPV6 if v6 else SOL_IP, IPV6_RECVERR if v6 else IP_RECVERR, entry.extended_error(v6)))
     kept, cut = _fit(controls, room)
     result = MSG_ERRQUEUE | (MSG_TRUNC if entry.size > size else 0) | (MSG_CTRUNC if cut else 0)
-    return Received(bytes(length), length, result, kept)
+    data = bytes(length) if entry.packet is None else entry.packet[:length]
+    return Received(data, length, result, kept)
 
 
 def _fit(controls: list[Control], room: int) -> tuple[list[Control], bool]:

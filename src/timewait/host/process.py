@@ -279,6 +279,10 @@ class Process:
         """ioctl(SIOCINQ)."""
         return self._socket(fd).inq()
 
+    def at_mark(self, fd: int) -> bool:
+        """ioctl(SIOCATMARK), sockatmark()."""
+        return self._socket(fd).at_mark()
+
     def outq(self, fd: int) -> int:
         """ioctl(SIOCOUTQ)."""
         return self._socket(fd).outq()

@@ -34,11 +34,20 @@ MIN_RCVBUF: Final = 2304
 """SOCK_MIN_RCVBUF."""
 
 
-def buffer_size(number: int, least: int, sysctl: Sysctl) -> int:
-    """Linux doubles what is asked for, to make room for overhead; FreeBSD takes it as it is."""
+MAX_BUFFER: Final = 4 << 20
+"""net.core.wmem_max and rmem_max since Linux 6.17."""
+
+
+def buffer_size(number: int, least: int, most: int, sysctl: Sysctl) -> int:
+    """Linux doubles what is asked for, to make room for overhead, at most `most`; FreeBSD takes it as it is.
+
+    Without CAP_NET_ADMIN's options the number is unsigned: a negative one is the largest.
+    """
     bsd = sysctl.bsd
     if bsd is None:
-        return max(2 * number, least)
+        if number < 0:
+            number = most if most == MAX_BUFFER else 0
+        return max(2 * min(number, most), least)
     if not 0 < number <= bsd.maxsockbuf:
         raise os_error(errno.ENOBUFS)
     return number

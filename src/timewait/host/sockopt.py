@@ -87,25 +87,65 @@ MSG_OOB: Final = 0x1
 MSG_PEEK: Final = 0x2
 MSG_ERRQUEUE: Final = 0x2000
 
+TCP_THIN_LINEAR_TIMEOUTS: Final = 16
+TCP_THIN_DUPACK: Final = 17
+TCP_CC_INFO: Final = 26
+TCP_FASTOPEN_NO_COOKIE: Final = 34
+TCP_RTO_MAX_MS: Final = 44
+TCP_RTO_MIN_US: Final = 45
+TCP_DELACK_MAX_US: Final = 46
+SO_SNDLOWAT: Final = 19
+SO_SNDBUFFORCE: Final = 32
+SO_RCVBUFFORCE: Final = 33
+SO_TXREHASH: Final = 74
+
+_ANY: Final = (0, -(2**31), 2**31 - 1)
+_TRUTH: Final = (0, 1, 0)
+"""Any number will do; it reads back as 0 or 1."""
+_FIXED: Final = (0, 2, 1)
+"""It can only be read."""
+
 KEPT: Final[dict[tuple[int, int], tuple[int, int, int]]] = {
-    (SOL_SOCKET, 5): (0, 0, 1),
-    (SOL_SOCKET, 12): (0, 0, 15),
-    (SOL_SOCKET, 36): (0, -(2**31), 2**31 - 1),
+    (SOL_SOCKET, 1): _TRUTH,
+    (SOL_SOCKET, 5): _TRUTH,
+    (SOL_SOCKET, SO_BROADCAST): _TRUTH,
+    (SOL_SOCKET, 11): _TRUTH,
+    (SOL_SOCKET, 12): _ANY,
+    (SOL_SOCKET, SO_SNDLOWAT): (1, 2, 1),
+    (SOL_SOCKET, 29): _TRUTH,
+    (SOL_SOCKET, 35): _TRUTH,
+    (SOL_SOCKET, 36): _ANY,
+    (SOL_SOCKET, 40): _TRUTH,
+    (SOL_SOCKET, 42): (-1, -1, 2**31 - 1),
     (SOL_SOCKET, 46): (0, 0, 2**31 - 1),
-    (SOL_SOCKET, 74): (1, 0, 255),
-    (SOL_IP, 15): (0, 0, 1),
-    (SOL_IP, 24): (0, 0, 1),
+    (SOL_SOCKET, 49): (-1, -(2**31), 2**31 - 1),
+    (SOL_SOCKET, SO_TXREHASH): (1, -1, 1),
+    (SOL_IP, 3): _FIXED,
+    (SOL_IP, 6): _TRUTH,
+    (SOL_IP, 8): _TRUTH,
+    (SOL_IP, IP_RECVERR): _TRUTH,
+    (SOL_IP, 12): _TRUTH,
+    (SOL_IP, 13): _TRUTH,
+    (SOL_IP, 15): _TRUTH,
+    (SOL_IP, 19): _TRUTH,
+    (SOL_IP, 21): (0, 0, 255),
+    (SOL_IP, 22): _FIXED,
+    (SOL_IP, 24): _TRUTH,
     (SOL_IP, IP_MTU_DISCOVER): (PMTUDISC_WANT, 0, 5),
-    (SOL_IP, IP_RECVERR): (0, 0, 1),
     (SOL_IPV6, IPV6_MTU_DISCOVER): (PMTUDISC_WANT, 0, 5),
-    (SOL_IPV6, IPV6_RECVERR): (0, 0, 1),
-    (SOL_TCP, 16): (0, 0, 1),
-    (SOL_TCP, 17): (0, 0, 1),
+    (SOL_IPV6, IPV6_RECVERR): _TRUTH,
+    (SOL_IPV6, 49): _TRUTH,
+    (SOL_IPV6, 66): _TRUTH,
+    (SOL_IPV6, 70): (1, 1, 0),
+    (SOL_IPV6, 73): (0, 0, 255),
+    (SOL_IPV6, 78): _TRUTH,
     (SOL_TCP, 27): (0, 0, 2),
-    (SOL_TCP, 34): (0, 0, 1),
-    (SOL_TCP, 37): (0, 0, 2**31 - 1),
+    (SOL_TCP, 37): (0, 0, (1 << 28) - 1),
 }
-"""Options of a TCP socket that are remembered and read back, and change nothing else here: (default, low, high)."""
+"""Options of a TCP socket that are remembered and read back, and change nothing else here: (default, low, high).
+
+Low beyond high: see `_TRUTH` and `_FIXED`.
+"""
 
 NUMBERS: Final[dict[tuple[int, int], tuple[int, int, int]]] = {
     (SOL_IP, IP_TOS): (0, 0, 255),

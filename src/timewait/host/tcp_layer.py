@@ -13,7 +13,7 @@ from timewait.host.listener import Listener
 from timewait.host.ports import ANY4, ANY6
 from timewait.host.sockopt import PMTUDISC_DONT, PMTUDISC_INTERFACE, PMTUDISC_WANT
 from timewait.host.tcp_options import TcpOptions
-from timewait.host.tcp_tables import TcpTables
+from timewait.host.tcp_tables import ConnectionOwner, TcpTables
 from timewait.tcp.arrive import arrive
 from timewait.tcp.arrive_listen import (
     Request,
@@ -245,7 +245,14 @@ class TcpLayer(TcpTables):
         else:
             if _is_disruption(reported):
                 revert_backoff(found, seq, now)
-            icmp_error(found, reported.errno, now)
+            owner = found.owner
+            # A fast open counts as connected once accept() has handed it over.
+            connected = found.state is not SYN_SENT and (
+                found.state is not SYN_RCVD or (found.fast_open and isinstance(owner, ConnectionOwner))
+            )
+            if not connected and isinstance(owner, ConnectionOwner):
+                owner.connection_reported(found, reported)
+            icmp_error(found, reported.errno, connected, now)
         self.after(found, now)
         return True
 

@@ -10,9 +10,11 @@ from timewait.base.native import mypyc_attr
 from timewait.host.sockopt import (
     FREEBSD,
     IP_MTU_DISCOVER,
+    IP_RECVERR,
     IP_TOS,
     IP_TTL,
     IPV6_MTU_DISCOVER,
+    IPV6_RECVERR,
     IPV6_TCLASS,
     IPV6_UNICAST_HOPS,
     KEPT,
@@ -20,15 +22,20 @@ from timewait.host.sockopt import (
     PMTUDISC_DONT,
     PMTUDISC_WANT,
     SO_RCVLOWAT,
+    SO_TXREHASH,
     SOL_IP,
     SOL_IPV6,
+    SOL_SOCKET,
     SOL_TCP,
+    TCP_CC_INFO,
     TCP_CONGESTION,
     TCP_CORK,
     TCP_DEFER_ACCEPT,
+    TCP_DELACK_MAX_US,
     TCP_FASTOPEN,
     TCP_FASTOPEN_CONNECT,
     TCP_FASTOPEN_KEY,
+    TCP_FASTOPEN_NO_COOKIE,
     TCP_INFO,
     TCP_INQ,
     TCP_KEEPCNT,
@@ -42,13 +49,17 @@ from timewait.host.sockopt import (
     TCP_NOTSENT_LOWAT,
     TCP_QUICKACK,
     TCP_REMOTE_UDP_ENCAPS_PORT,
+    TCP_RTO_MAX_MS,
+    TCP_RTO_MIN_US,
     TCP_SYNCNT,
+    TCP_THIN_DUPACK,
+    TCP_THIN_LINEAR_TIMEOUTS,
     TCP_USER_TIMEOUT,
     TCP_WINDOW_CLAMP,
 )
 from timewait.tcp.cc import congestion_control
 from timewait.tcp.cc.base import NO_PACING
-from timewait.tcp.delack import ack_now, enter_pingpong_mode, schedule_ack
+from timewait.tcp.delack import TICK, ack_now, enter_pingpong_mode, schedule_ack
 from timewait.tcp.established import start_congestion_control
 from timewait.tcp.info import pack_info
 from timewait.tcp.keepalive import idle_since
@@ -57,9 +68,12 @@ from timewait.tcp.rate import limit_pacing
 from timewait.tcp.reasons import Why
 from timewait.tcp.segments import current_mss
 from timewait.tcp.states import CLOSED, SYN_SENT
-from timewait.tcp.tcb import ACK_SCHED, NAGLE_CORK, NAGLE_OFF, TS_OPTION_LENGTH, WAKE_IN, Tcb
+from timewait.tcp.tcb import ACK_SCHED, DELACK_MAX, NAGLE_CORK, NAGLE_OFF, TS_OPTION_LENGTH, WAKE_IN, Tcb
 from timewait.tcp.urgent import readable
 from timewait.tcp.wishes import Wishes
+
+MIN_CLAMP = 1152
+"""Half of SOCK_MIN_RCVBUF."""
 
 
 @mypyc_attr(acyclic=True)
@@ -101,6 +115,7 @@ class TcpOptions(Wishes):
         new.pingpong = self.pingpong
         new.fast_open_limit = self.fast_open_limit
         new.fast_open_connect = self.fast_open_connect
+        new.fast_open_no_cookie = self.fast_open_no_cookie
         return new
 
     def inherited(self) -> "TcpOptions":
@@ -117,6 +132,11 @@ class TcpOptions(Wishes):
         new.linger2 = self.linger2
         new.user_timeout = self.user_timeout
         new.notsent_lowat = self.notsent_lowat
+        new.rto_max = self.rto_max
+        new.rto_min_us = self.rto_min_us
+        new.delack_max = self.delack_max
+        new.thin_linear = self.thin_linear
+        new.hears_errors = self.hears_errors
         new.congestion = self.congestion
         new.max_pacing_rate = self.max_pacing_rate
         new.rcvlowat = self.rcvlowat
@@ -171,13 +191,14 @@ class TcpOptions(Wishes):
                 raise os_error(errno.EINVAL)
             self.fast_open_keys = value
             return
-        number = value if isinstance(value, int) else int.from_bytes(value[:4], "little", signed=True)
+        number = _number_of(level, value)
         if level == SOL_TCP:
             self._set_tcp(name, number, t, net, now)
         elif (level, name) in ((SOL_IP, IP_TOS), (SOL_IPV6, IPV6_TCLASS)):
             _check(level == SOL_IP or -1 <= number <= 255)
-            # The ECN bits are TCP's own (__ip_sock_set_tos).
-            self.tos = number & 0xFC if number >= 0 or level == SOL_IP else 0
+            # The two bits of ECN belong to the connection.
+            bsd = net.profile.bsd
+            self.tos = number & (0xFF if bsd else 0xFC) if number >= 0 or level == SOL_IP else 0
             if t is not None:
                 t.tos = self.tos
         elif (level, name) in ((SOL_IP, IP_TTL), (SOL_IPV6, IPV6_UNICAST_HOPS)):
@@ -191,6 +212,8 @@ class TcpOptions(Wishes):
                 t.dont_fragment = sets_df(number)
 
     def _set_congestion(self, value: int | bytes, t: Tcb | None, net: Net, now: i64) -> None:
+        if isinstance(value, bytes) and not value:
+            raise os_error(errno.EINVAL)
         name = value.rstrip(b"\0").decode("ascii", "replace") if isinstance(value, bytes) else str(value)
         try:
             congestion_control(name)
@@ -231,18 +254,25 @@ class TcpOptions(Wishes):
         elif name == TCP_NOTSENT_LOWAT:
             self.notsent_lowat = number & 0xFFFFFFFF
         elif name == TCP_FASTOPEN:
-            _check(number >= 0)
-            self.fast_open_limit = number
+            # On FreeBSD it may be set at any time, and means something else to a client.
+            _check(number >= 0 and (net.profile.bsd or t is None or t.state is CLOSED))
+            self.fast_open_limit = min(number, int(net.sysctl.somaxconn))
         elif name == TCP_FASTOPEN_CONNECT:
             _check(number in (0, 1))
             if not net.sysctl.tcp_fastopen & 1:
                 raise os_error(errno.EOPNOTSUPP)
+            _check(t is None or t.state is CLOSED)
             self.fast_open_connect = bool(number)
+        elif name == TCP_FASTOPEN_NO_COOKIE:
+            _check(number in (0, 1) and (t is None or t.state is CLOSED))
+            self.fast_open_no_cookie = bool(number)
         elif name == TCP_WINDOW_CLAMP:
-            self.window_clamp = number
-            if t is not None and number:
-                t.window_clamp = number
-                t.rcv_ssthresh = min(t.rcv_ssthresh, t.window_clamp)
+            self._set_clamp(number, t)
+        elif name in (TCP_RTO_MAX_MS, TCP_RTO_MIN_US, TCP_DELACK_MAX_US, TCP_THIN_LINEAR_TIMEOUTS):
+            self._set_timeouts(name, number)
+        elif name == TCP_THIN_DUPACK:
+            # Linux takes it, and has done nothing with it since 4.x.
+            _check(number in (0, 1))
         elif name == TCP_INQ:
             _check(number in (0, 1))
             self.inq = bool(number)
@@ -257,12 +287,51 @@ class TcpOptions(Wishes):
             return PMTUDISC_DONT if net.sysctl.ip_no_pmtu_disc else PMTUDISC_WANT
         return self.kept[(SOL_IP, IP_MTU_DISCOVER)]
 
+    def _set_clamp(self, number: int, t: Tcb | None) -> None:
+        """TCP_WINDOW_CLAMP, at least half the smallest buffer; 0 only before a connection (tcp_set_window_clamp)."""
+        if number == 0:
+            _check(t is None or t.state is CLOSED)
+            self.window_clamp = 0
+            return
+        self.window_clamp = max(number, MIN_CLAMP)
+        if t is None:
+            return
+        before: i64 = t.window_clamp
+        t.window_clamp = self.window_clamp
+        if t.window_clamp < before:
+            t.rcv_ssthresh = min(t.rcv_ssthresh, t.window_clamp)
+        else:
+            t.rcv_ssthresh = max(t.rcv_ssthresh, min(t.rcv_wnd, t.window_clamp))
+
+    def _set_timeouts(self, name: int, number: int) -> None:
+        """TCP_RTO_MAX_MS in ms; TCP_RTO_MIN_US and TCP_DELACK_MAX_US in us, kept in whole ticks; thin streams."""
+        if name == TCP_THIN_LINEAR_TIMEOUTS:
+            _check(number in (0, 1))
+            self.thin_linear = bool(number)
+            return
+        if name == TCP_RTO_MAX_MS:
+            _check(1000 <= number <= 120_000)
+            self.rto_max = -(-number // 4) * TICK
+            return
+        ticks = -(-number // 4000)
+        _check(2 <= ticks <= 50)
+        if name == TCP_RTO_MIN_US:
+            self.rto_min_us = ticks * 4000
+        else:
+            self.delack_max = ticks * TICK
+
     def keep(self, level: int, name: int, number: int) -> None:
         """Remember an option that is only read back; EINVAL out of range, ENOPROTOOPT for one that is not known."""
         spec = KEPT.get((level, name))
-        if spec is None:
+        if spec is None or (spec[1] == 2 and spec[2] == 1):
             raise os_error(errno.ENOPROTOOPT)
-        _check(spec[1] <= number <= spec[2])
+        if spec[1] > spec[2]:
+            number = int(number != 0)
+        _check(spec[1] > spec[2] or spec[1] <= number <= spec[2])
+        if level == SOL_SOCKET and name == SO_TXREHASH and number < 0:
+            number = spec[0]
+        if (level, name) in ((SOL_IP, IP_RECVERR), (SOL_IPV6, IPV6_RECVERR)):
+            self.hears_errors = bool(number)
         if self.kept is None:
             self.kept = {}
         self.kept[(level, name)] = number
@@ -374,8 +443,10 @@ class TcpOptions(Wishes):
             # FreeBSD does not count the options of each segment.
             return int(min(t.mss_clamp, t.pmtu - t.header_size))
         if name == TCP_MAXSEG:
+            if self.user_mss and (t is None or t.state is CLOSED):
+                return int(self.user_mss)
             if t is None:
-                return int(self.user_mss) or 536
+                return 536
             # Before the SYN is answered, timestamps are expected to be in use (tcp_connect_init).
             unanswered = t.state is SYN_SENT and not t.ts_ok and sysctl.tcp_timestamps
             return int(current_mss(t)) - (TS_OPTION_LENGTH if unanswered else 0)
@@ -396,13 +467,27 @@ class TcpOptions(Wishes):
         if name == TCP_NOTSENT_LOWAT:
             return int(self.notsent_lowat)
         if name == TCP_QUICKACK:
-            return int(t is None or t.pingpong < sysctl.tcp_pingpong_thresh)
+            return int(self.pingpong == 0 if t is None else t.pingpong < sysctl.tcp_pingpong_thresh)
         if name == TCP_CONGESTION:
             return (self.congestion or sysctl.tcp_congestion_control).encode().ljust(16, b"\0")
         if name == TCP_FASTOPEN:
             return int(self.fast_open_limit)
         if name == TCP_FASTOPEN_CONNECT:
             return int(self.fast_open_connect)
+        if name == TCP_FASTOPEN_NO_COOKIE:
+            return int(self.fast_open_no_cookie)
+        if name == TCP_RTO_MAX_MS:
+            return int(self.rto_max // MSEC) or int(sysctl.tcp_rto_max_ms)
+        if name == TCP_RTO_MIN_US:
+            return int(self.rto_min_us) or int(sysctl.tcp_rto_min_us)
+        if name == TCP_DELACK_MAX_US:
+            return int((self.delack_max or DELACK_MAX) // 1000)
+        if name == TCP_THIN_LINEAR_TIMEOUTS:
+            return int(self.thin_linear)
+        if name == TCP_THIN_DUPACK:
+            return 0
+        if name == TCP_CC_INFO:
+            return b""
         if name == TCP_INFO:
             return _info_bytes(t, now)
         if name == TCP_WINDOW_CLAMP:
@@ -422,6 +507,17 @@ def sets_df(discovery: int) -> bool:
 def _check(valid: bool) -> None:
     if not valid:
         raise os_error(errno.EINVAL)
+
+
+def _number_of(level: int, value: int | bytes) -> int:
+    """The number behind a pointer: IPPROTO_IP takes a single octet too (do_ip_setsockopt)."""
+    if isinstance(value, int):
+        return value
+    if len(value) >= 4:
+        return int.from_bytes(value[:4], "little", signed=True)
+    if level != SOL_IP:
+        raise os_error(errno.EINVAL)
+    return value[0] if value else 0
 
 
 def _info_bytes(t: Tcb | None, now: i64) -> bytes:

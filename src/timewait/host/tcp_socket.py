@@ -1,48 +1,31 @@
 """TCP sockets: the calls of a program, with Linux's order of checks and errno (af_inet.c, tcp.c)."""
 
 import errno
-from typing import Final
 
 from timewait.base.errors import os_error
-from timewait.base.instant import SEC
 from timewait.base.ints import i64
-from timewait.host.errqueue import OPT_ID, TX_ANY, ErrorQueue
+from timewait.host.errqueue import TX_ANY, ErrorQueue
 from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, Socket
+from timewait.host.icmp import Reported
 from timewait.host.listener import Listener
-from timewait.host.ports import AF_INET6, ANY4, ANY6, PortOwner
+from timewait.host.optioned_socket import OptionedSocket
+from timewait.host.ports import AF_INET6, ANY4, ANY6
 from timewait.host.route import AddressKind
-from timewait.host.socket_level import MIN_RCVBUF, MIN_SNDBUF, buffer_size, linger_of, socket_option, unchanging
+from timewait.host.socket_level import (
+    unchanging,
+)
 from timewait.host.sockopt import (
-    IPV6_V6ONLY,
     MSG_EOR,
     MSG_FASTOPEN,
     MSG_MORE,
     MSG_OOB,
     MSG_PEEK,
     MSG_ZEROCOPY,
-    SO_ACCEPTCONN,
-    SO_ERROR,
-    SO_KEEPALIVE,
-    SO_LINGER,
-    SO_MAX_PACING_RATE,
-    SO_OOBINLINE,
-    SO_RCVBUF,
-    SO_RCVLOWAT,
-    SO_REUSEADDR,
-    SO_REUSEPORT,
-    SO_SNDBUF,
-    SO_TIMESTAMPING,
-    SO_ZEROCOPY,
-    SOL_IPV6,
-    SOL_SOCKET,
 )
-from timewait.host.tcp_layer import TcpLayer
 from timewait.host.tcp_options import TcpOptions
-from timewait.host.tcp_tables import ConnectionOwner
 from timewait.tcp import calls
-from timewait.tcp.fastopen import CLIENT, offer
+from timewait.tcp.fastopen import CLIENT, needs_no_cookie, offer
 from timewait.tcp.info import tcp_info
-from timewait.tcp.keepalive import set_keepalive
 from timewait.tcp.reasons import Why
 from timewait.tcp.send import append, queued, room
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, SYN_SENT, Cause
@@ -50,55 +33,9 @@ from timewait.tcp.tcb import RCV_SHUTDOWN, Tcb
 from timewait.tcp.urgent import receive_urgent, waiting
 from timewait.wire.packet import Buffer
 
-_UNTOUCHED: Final = TcpOptions()
 
-
-class TcpSocket(ConnectionOwner):
+class TcpSocket(OptionedSocket):
     """One TCP socket: unconnected, listening, or the program's side of a connection."""
-
-    # Flags are declared together: compiled, they share a machine word. What they mean stands below.
-    connecting: bool
-    connected: bool
-    explicit_port: bool
-    owns_options: bool
-
-    def __init__(self, layer: TcpLayer, family: int) -> None:
-        self.layer: TcpLayer = layer
-        self.family = family
-        self.type = 1
-        self.proto = 6
-        self.bound: PortOwner = PortOwner()
-        self.bound.family = family
-        self.bound.local_addr = ANY6 if family == AF_INET6 else ANY4
-        self.tcb: Tcb | None = None
-        self.listener: Listener | None = None
-        self.connecting = False
-        """connect() was called and has not reported its success yet (SS_CONNECTING)."""
-        self.connected = False
-        self.explicit_port = False
-        """bind() named the port, which therefore outlives the connection (SOCK_BINDPORT_LOCK)."""
-        self.linger: i64 = -1
-        """SO_LINGER in ns; -1: off."""
-        self.deferred: tuple[bytes, int] | None = None
-        """Where TCP_FASTOPEN_CONNECT will connect to with the first data."""
-        self.errors: ErrorQueue | None = None
-        """What waits for recvmsg(MSG_ERRQUEUE)."""
-        self.options: TcpOptions = _UNTOUCHED
-        """Shared with other sockets until `own_options` is asked for: most programs set none, or all alike."""
-        self.owns_options = False
-
-    def own_options(self) -> TcpOptions:
-        """The options, for a change that concerns no other socket."""
-        if self.listener is not None:
-            self.listener.heirs = None
-        if not self.owns_options:
-            self.options = self.options.copy()
-            self.owns_options = True
-            if self.tcb is not None:
-                self.tcb.wishes = self.options
-            if self.listener is not None:
-                self.listener.options.wishes = self.options
-        return self.options
 
     # bind, listen, connect, accept
 
@@ -142,14 +79,6 @@ class TcpSocket(ConnectionOwner):
         if tap is not None:
             tap.moved(layer.net.name, b"", CLOSED, LISTEN, Cause.PASSIVE_OPEN, layer.machine.now())
 
-    def _tell_listener(self, listener: Listener) -> None:
-        """Options that a listener reads itself."""
-        listener.defer_accept = self.options.defer_accept
-        listener.fast_open_limit = self.options.fast_open_limit
-        listener.tos, listener.ttl = self.options.tos, self.options.ttl
-        listener.options.no_options = self.options.no_options
-        listener.fast_open_keys = self.options.fast_open_keys
-
     def connect(self, addr: bytes, port: int) -> bool:
         """Send a SYN: True, EINPROGRESS; the second call after success gives False, later ones raise EISCONN."""
         if self.listener is not None:
@@ -160,7 +89,8 @@ class TcpSocket(ConnectionOwner):
             self._connect_again()
             return False
         if self.options.fast_open_connect:
-            if addr in self.layer.net.fast_open_cookies.known:
+            net = self.layer.net
+            if addr in net.fast_open_cookies.known or needs_no_cookie(net, self.options):
                 # TCP_FASTOPEN_CONNECT: the SYN waits for the first data.
                 self.deferred = (addr, port)
                 self.connecting = True
@@ -291,7 +221,7 @@ class TcpSocket(ConnectionOwner):
         if flags & MSG_ZEROCOPY and self.options.zerocopy:
             self.errors.want_zerocopy(t)
         if self.options.timestamping & TX_ANY:
-            self.errors.want_stamps(t, self.options.timestamping, count)
+            self.errors.want_stamps(t, self.options.timestamping, count, bool(flags & MSG_EOR))
 
     def connection_progress(self, t: Tcb, now: i64) -> None:
         if self.errors is None:
@@ -430,6 +360,13 @@ class TcpSocket(ConnectionOwner):
     def connection_woken(self, mask: i64) -> None:
         self.wake(mask)
 
+    def connection_reported(self, t: Tcb, reported: Reported) -> None:
+        if len(t.raddr) == 16 and not self.options.hears_errors:
+            return
+        if self.errors is None:
+            self.errors = ErrorQueue()
+        self.errors.reported(reported)
+
     def connection_gone(self) -> None:
         if self.bound.kind is not None and (self.refs <= 0 or not self.explicit_port):
             self.layer.ports.release(self.bound)
@@ -457,15 +394,6 @@ class TcpSocket(ConnectionOwner):
             mask |= EPOLLERR
         return mask
 
-    def _take_error(self) -> int:
-        """SO_ERROR: report and clear."""
-        t = self.tcb
-        if t is None:
-            return 0
-        number = t.err
-        t.err = 0
-        return int(number)
-
     def getsockname(self) -> tuple[bytes, int]:
         return self.bound.local_addr, int(self.bound.local_port)
 
@@ -478,119 +406,32 @@ class TcpSocket(ConnectionOwner):
     def inq(self) -> int:
         if self.listener is not None:
             raise os_error(errno.EINVAL)
-        return 0 if self.tcb is None else int(waiting(self.tcb))
+        t = self.tcb
+        return 0 if t is None or _handshaking(t) else int(waiting(t))
+
+    def at_mark(self) -> bool:
+        t = self.tcb
+        return t is not None and t.urg_valid and t.urg_seq == t.copied_seq
 
     def outq(self) -> int:
         if self.listener is not None:
             raise os_error(errno.EINVAL)
-        return 0 if self.tcb is None else int(queued(self.tcb))
+        t = self.tcb
+        return 0 if t is None or _handshaking(t) else int(queued(t))
 
     def outq_unsent(self) -> int:
         if self.listener is not None:
             raise os_error(errno.EINVAL)
-        return 0 if self.tcb is None else int(self.tcb.unsent_len)
-
-    def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
-        """Socket-level options here, TCP's and IP's in `TcpOptions`; ENOPROTOOPT for unknown ones."""
-        if level == SOL_SOCKET and name == SO_LINGER:
-            self.linger = linger_of(value)
-            return
-        if level == SOL_SOCKET:
-            number = value if isinstance(value, int) else int.from_bytes(value[:4], "little", signed=True)
-            self._set_socket_option(name, number)
-            return
-        if level == SOL_IPV6 and name == IPV6_V6ONLY and self.family == AF_INET6:
-            if self.bound.kind is not None:
-                raise os_error(errno.EINVAL)
-            self.bound.v6only = bool(value)
-            return
-        now = self.layer.machine.now()
-        self.own_options().set(level, name, value, self.tcb, self.layer.net, now)
-        if self.listener is not None:
-            self._tell_listener(self.listener)
         t = self.tcb
-        if t is not None and not t.retired:
-            self.layer.after(t, now)
-
-    def _set_socket_option(self, name: int, number: int) -> None:
-        if name in (SO_REUSEADDR, SO_REUSEPORT):
-            if name == SO_REUSEADDR:
-                self.bound.reuse_addr = bool(number)
-            else:
-                self.bound.reuse_port = bool(number)
-            self.layer.ports.refresh(self.bound)
-        elif name == SO_KEEPALIVE:
-            self.own_options().keepalive = bool(number)
-            t = self.tcb
-            if t is not None and not t.retired:
-                set_keepalive(t, bool(number), self.layer.machine.now())
-                self.layer.after(t, self.layer.machine.now())
-        elif name == SO_SNDBUF:
-            self.own_options().sndbuf = buffer_size(number, MIN_SNDBUF, self.layer.net.sysctl)
-            self.options.apply_buffers(self.tcb)
-        elif name == SO_RCVBUF:
-            self.own_options().rcvbuf = buffer_size(number, MIN_RCVBUF, self.layer.net.sysctl)
-            self.options.apply_buffers(self.tcb)
-            if self.listener is not None:
-                self.listener.options.rcvbuf, self.listener.options.rcvbuf_locked = self.options.rcvbuf, True
-        elif name == SO_OOBINLINE:
-            self.own_options().oob_inline = bool(number)
-            if self.tcb is not None:
-                self.tcb.urg_inline = bool(number)
-        elif name in (SO_RCVLOWAT, SO_MAX_PACING_RATE):
-            self.own_options().set_limit(name, number, self.tcb, self.layer.net)
-        elif name == SO_ZEROCOPY:
-            if number not in (0, 1):
-                raise os_error(errno.EINVAL)
-            self.own_options().zerocopy = bool(number)
-        elif name == SO_TIMESTAMPING:
-            self._set_timestamping(number)
-        else:
-            self.own_options().keep(SOL_SOCKET, name, number)
-
-    def _set_timestamping(self, number: int) -> None:
-        """SO_TIMESTAMPING: with OPT_ID the keys count from what is unacknowledged now (sock_set_timestamping)."""
-        if number & ~0x3FFFF:
-            raise os_error(errno.EINVAL)
-        t = self.tcb
-        if number & OPT_ID and not self.options.timestamping & OPT_ID:
-            if t is None or t.state is CLOSED or t.state is SYN_SENT:
-                raise os_error(errno.EINVAL)
-            if self.errors is None:
-                self.errors = ErrorQueue()
-            self.errors.key_base = t.snd_una
-        self.own_options().timestamping = number
-
-    def getsockopt(self, level: int, name: int, size: int) -> int | bytes:
-        """The value of an option; ENOPROTOOPT for unknown ones."""
-        if level == SOL_SOCKET and name == SO_LINGER:
-            on = self.linger >= 0
-            return int(on).to_bytes(4, "little") + int(self.linger // SEC if on else 0).to_bytes(4, "little")
-        if level == SOL_IPV6 and name == IPV6_V6ONLY:
-            return int(self.bound.v6only)
-        if level == SOL_SOCKET:
-            value: int | bytes = self._get_socket_option(name)
-        else:
-            value = self.options.get(level, name, self.tcb, self.layer.net, self.layer.machine.now())
-        if size and isinstance(value, int):
-            return (value & 0xFFFFFFFF).to_bytes(4, "little")[:size]
-        return value[:size] if size and isinstance(value, bytes) else value
-
-    def _get_socket_option(self, name: int) -> int:
-        t = self.tcb
-        if name == SO_ERROR:
-            number = self._take_error()
-            if number == 0 and t is not None and not t.bsd:
-                # Asking takes the soft error too, which would otherwise be told at the timeout (sk_getsockopt).
-                number = int(t.err_soft)
-                t.err_soft = 0
-            return number
-        if name == SO_ACCEPTCONN:
-            return int(self.listener is not None)
-        return socket_option(name, self.options, self.bound, t, self.layer.net.sysctl)
+        return 0 if t is None or _handshaking(t) else int(t.unsent_len)
 
     def info(self) -> dict[str, int]:
         """TCP_INFO by field name; OSError ENOTCONN without a connection."""
         if self.tcb is None:
             raise os_error(errno.ENOTCONN)
         return tcp_info(self.tcb, self.layer.machine.now())
+
+
+def _handshaking(t: Tcb) -> bool:
+    """Whether the queues do not count yet: data on a SYN is neither waiting nor outstanding (tcp_ioctl)."""
+    return t.state is SYN_SENT or t.state is SYN_RCVD

@@ -5,13 +5,16 @@ what arrives, so that one look-up finds any of them. One heap holds their deadli
 connection's that only moved later stays where it is, and is put off when it comes up.
 """
 
+import errno
 from typing import Final
 
 from timewait.base.deadlines import Deadlines
+from timewait.base.instant import SEC
 from timewait.base.ints import i64
 from timewait.base.native import mypyc_attr
 from timewait.base.rng import Streams
 from timewait.host.file import Socket
+from timewait.host.icmp import Reported
 from timewait.host.listener import Listener
 from timewait.host.machine import Machine
 from timewait.host.ports import Kind, PortOwner, PortTable
@@ -33,6 +36,9 @@ from timewait.wire.packet import Segment
 MAX_BURST: Final = 65536
 """Segments one connection may send at once: beyond this something is wrong."""
 
+FAST_OPEN_RESET: Final = 60 * SEC
+"""So long a fast open that was accepted and reset takes a place (reqsk_fastopen_remove)."""
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class ConnectionOwner(Socket):
@@ -46,6 +52,9 @@ class ConnectionOwner(Socket):
 
     def connection_progress(self, t: Tcb, now: i64) -> None:
         """Something may have left or been acknowledged on a connection that is watched."""
+
+    def connection_reported(self, t: Tcb, reported: Reported) -> None:
+        """An ICMP error ends a connection that was not established yet."""
 
     def connection_gone(self) -> None:
         """The connection is CLOSED, or a TIME-WAIT record now."""
@@ -109,7 +118,10 @@ class TcpTables:
             pending = t.fast_open_listener
             t.fast_open_listener = None
             assert isinstance(pending, Listener)
-            pending.fast_open_pending -= 1
+            if t.err == errno.ECONNRESET and not isinstance(t.owner, Listener) and not pending.closed:
+                pending.fast_open_resets.append(now + FAST_OPEN_RESET)
+            else:
+                pending.fast_open_pending -= 1
         if t.done:
             self._retire(t, now)
             return

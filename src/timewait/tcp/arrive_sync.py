@@ -29,7 +29,6 @@ from timewait.tcp.states import (
     FIN_WAIT_2,
     LAST_ACK,
     SYN_RCVD,
-    SYN_SENT,
     TIME_WAIT,
     Cause,
 )
@@ -37,6 +36,7 @@ from timewait.tcp.sysctl import INT_MAX
 from timewait.tcp.tcb import (
     RCV_SHUTDOWN,
     SEND_SHUTDOWN,
+    WAKE_ERR,
     WAKE_IN,
     WAKE_OUT,
     WAKE_RDHUP,
@@ -391,13 +391,17 @@ def _fin_received(t: Tcb, now: i64) -> None:
     forget_islands(t)
 
 
-def icmp_error(t: Tcb, number: i64, now: i64) -> None:
+def icmp_error(t: Tcb, number: i64, connected: bool, now: i64) -> None:
     """An ICMP error that concerns this connection (RFC 1122 4.2.3.9, RFC 5927, tcp_v4_err).
 
     An error ends a connection only in SYN-SENT or SYN-RECEIVED; otherwise it is
     remembered and reported if the connection times out.
     """
-    if t.state is SYN_RCVD or t.state is SYN_SENT:
+    if not connected:
         fail(t, number, Cause.ICMP_ERROR, now)
-        return
-    t.err_soft = number
+    elif t.wishes.hears_errors:
+        # IP_RECVERR: the program wants to know at once, and the connection goes on.
+        t.err = number
+        t.wake |= WAKE_ERR
+    else:
+        t.err_soft = number

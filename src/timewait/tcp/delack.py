@@ -7,10 +7,11 @@ conversation turns out to be interactive (pingpong), and then waits between 40 a
 
 from typing import Final
 
-from timewait.base.instant import NEVER, SEC
+from timewait.base.instant import NEVER, SEC, USEC
 from timewait.base.ints import i64
 from timewait.tcp.bsd.window import update_due
 from timewait.tcp.reasons import Why
+from timewait.tcp.rtt import rto_min_us
 from timewait.tcp.tcb import (
     ACK_NOW,
     ACK_PUSHED,
@@ -141,6 +142,14 @@ def check_ack(t: Tcb, now: i64) -> None:
         delay_ack(t, now)
 
 
+def longest_delay(t: Tcb) -> i64:
+    """A tick less than the peer's least timeout may be, taking ours for it; TCP_DELACK_MAX_US (tcp_delack_max)."""
+    limit = t.wishes.delack_max if t.wishes.delack_max else DELACK_MAX
+    ticks = (rto_min_us(t) * USEC + TICK - 1) // TICK
+    below = (ticks - 1 if ticks > 2 else 1) * TICK
+    return limit if limit < below else below
+
+
 def delay_ack(t: Tcb, now: i64) -> None:
     """Arm the delayed-acknowledgment timer (tcp_send_delayed_ack)."""
     ato = t.ato
@@ -154,8 +163,9 @@ def delay_ack(t: Tcb, now: i64) -> None:
                 most = rtt
         if ato > most:
             ato = most
-    if ato > DELACK_MAX:
-        ato = DELACK_MAX
+    limit = longest_delay(t)
+    if ato > limit:
+        ato = limit
     if ato < TICK:
         # Before the first data there is no estimate; Linux's timer then fires with the next tick, not at once.
         ato = TICK

@@ -8,6 +8,7 @@ from timewait.tcp.cc import congestion_control
 from timewait.tcp.fate import queue_fin
 from timewait.tcp.keepalive import keepalive_idle
 from timewait.tcp.mtu_probe import start_search
+from timewait.tcp.rate import update_pacing_rate
 from timewait.tcp.rtt import rtt_sample, timestamp_sample, without_sample
 from timewait.tcp.segments import update_mss
 from timewait.tcp.states import ESTABLISHED, FIN_WAIT_1, Cause
@@ -98,6 +99,8 @@ def establish(t: Tcb, seg: Segment, now: i64) -> None:
     t.move(ESTABLISHED, Cause.RCV_ACK_OF_SYN, now)
     if not t.fast_open:
         ready_to_transfer(t, now)
+    if t.cc is None or not t.cc.controls:
+        update_pacing_rate(t)
     t.wake |= WAKE_OUT
     if t.fin_queued:
         t.move(FIN_WAIT_1, Cause.CLOSE_CALL, now)

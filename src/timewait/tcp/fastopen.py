@@ -17,8 +17,9 @@ from timewait.tcp.net import Net
 from timewait.tcp.reasons import Why
 from timewait.tcp.reassembly import enqueue
 from timewait.tcp.rtt import set_rto
-from timewait.tcp.segments import syn_segment
+from timewait.tcp.segments import syn_segment, update_mss
 from timewait.tcp.tcb import TIMER_RTO, WAKE_IN, Tcb, stamp
+from timewait.tcp.wishes import Wishes
 from timewait.wire.packet import ACK, PSH, SYN, Segment
 
 # Bits of the sysctl tcp_fastopen.
@@ -71,10 +72,8 @@ def rotated(net: Net, seg: Segment, keys: bytes = b"") -> bool:
 
 
 def may_open(net: Net, seg: Segment, keys: bytes = b"") -> bool:
-    """Whether a SYN's option allows its data to be taken now: a valid cookie, or none needed."""
+    """Whether a SYN's option is a cookie that allows its data to be taken now."""
     offered = seg.fast_open
-    if net.sysctl.tcp_fastopen & SERVER_NO_COOKIE and (seg.length or offered is not None):
-        return True
     if offered is None or len(offered) == 0:
         return False
     if offered == cookie_for(net, seg, keys):
@@ -86,8 +85,11 @@ def may_open(net: Net, seg: Segment, keys: bytes = b"") -> bool:
     return False
 
 
-def open_passively(t: Tcb, seg: Segment, now: i64) -> None:
-    """The child of a SYN with a valid cookie: SYN-RECEIVED with data, answered by a SYN-ACK that covers it."""
+def open_passively(t: Tcb, seg: Segment, granted: bytes | None, now: i64) -> None:
+    """The child of a SYN with a valid cookie: SYN-RECEIVED with data, answered by a SYN-ACK that covers it.
+
+    `granted`: the cookie that replaces one of an old key; None for none.
+    """
     t.fast_open = True
     t.snd_una = t.iss
     t.snd_sml = t.iss
@@ -103,7 +105,10 @@ def open_passively(t: Tcb, seg: Segment, now: i64) -> None:
         t.wake |= WAKE_IN
         t.syn_data_acked = True
     set_rto(t)
-    t.emit(syn_segment(t, SYN | ACK, Why.SYN_ACK, now))
+    answer = syn_segment(t, SYN | ACK, Why.SYN_ACK, now)
+    answer.fast_open = granted
+    answer.fast_open_exp = seg.fast_open_exp
+    t.emit(answer)
     t.rcv_wup = t.rcv_nxt
     began = t.retrans_stamp
     ready_to_transfer(t, now)
@@ -118,17 +123,27 @@ def open_passively(t: Tcb, seg: Segment, now: i64) -> None:
 def offer(t: Tcb, cookie: bytes | None, mss: i64) -> None:
     """Before the SYN leaves: ask for a cookie (b''), or use one with the MSS learnt beside it (0: unknown)."""
     t.fast_open_offer = cookie
+    if not mss and not t.bsd:
+        # Nothing is known of the peer: it may take what we take (tcp_send_syn_data).
+        mss = t.pmtu - t.header_size
+        if t.wishes.user_mss and t.wishes.user_mss < mss:
+            mss = t.wishes.user_mss
     if mss:
         t.mss_clamp = mss
-        t.mss_cache = min(t.mss_cache, mss)
+        update_mss(t)
+
+
+def needs_no_cookie(net: Net, wishes: Wishes) -> bool:
+    """Whether data goes on the SYN without any option (tcp_fastopen_no_cookie)."""
+    return wishes.fast_open_no_cookie or net.sysctl.tcp_fastopen & CLIENT_NO_COOKIE != 0
 
 
 def attach_data(t: Tcb, seg: Segment, data: bytes, now: i64) -> None:
     """Put the option and, with a cookie, as much of the data as fits into the SYN (tcp_send_syn_data)."""
-    if t.fast_open_offer or not t.net.sysctl.tcp_fastopen & CLIENT_NO_COOKIE:
+    if not needs_no_cookie(t.net, t.wishes):
         seg.fast_open = t.fast_open_offer
-    if not t.fast_open_offer and not t.net.sysctl.tcp_fastopen & CLIENT_NO_COOKIE:
-        return
+        if not t.fast_open_offer:
+            return
     # Linux leaves room for the most options there may be, FreeBSD for those there are.
     reserve: i64 = len(lay_out(seg)) if t.bsd else MAX_OPTION_SPACE
     space = min(t.mss_cache, t.pmtu - t.header_size) - reserve

@@ -152,7 +152,8 @@ def _next_timeout(t: Tcb, now: i64) -> None:
         arm(t, TIMER_RTO, t.rto, now)
         return
     sysctl = t.net.sysctl
-    thin = t.state is ESTABLISHED and sysctl.tcp_thin_linear_timeouts != 0 and t.packets_out < 4
+    wanted = sysctl.tcp_thin_linear_timeouts != 0 or t.wishes.thin_linear
+    thin = t.state is ESTABLISHED and wanted and t.packets_out < 4
     if thin and t.ca_state >= 0 and t.retransmits <= 6:
         t.backoff = 0
     elif t.state is not SYN_SENT or t.total_rto > sysctl.tcp_syn_linear_timeouts:

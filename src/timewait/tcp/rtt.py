@@ -18,8 +18,15 @@ RTO_FALLBACK: Final = 3 * SEC
 
 
 def rto_max(t: Tcb) -> i64:
-    """Upper limit of the timeout in ns (tcp_rto_max_ms)."""
-    return t.net.sysctl.tcp_rto_max_ms * 1_000_000
+    """Upper limit of the timeout in ns (TCP_RTO_MAX_MS, tcp_rto_max_ms)."""
+    wished = t.wishes.rto_max
+    return wished if wished else t.net.sysctl.tcp_rto_max_ms * 1_000_000
+
+
+def rto_min_us(t: Tcb) -> i64:
+    """Lower limit of the timeout's variance term in us (tcp_rto_min)."""
+    wished = t.wishes.rto_min_us
+    return wished if wished else t.net.sysctl.tcp_rto_min_us
 
 
 def rtt_sample(t: Tcb, rtt_us: i64, now: i64, newest_us: i64 = -1) -> None:
@@ -33,7 +40,7 @@ def rtt_sample(t: Tcb, rtt_us: i64, now: i64, newest_us: i64 = -1) -> None:
     if newest_us < 0:
         newest_us = rtt_us
     _update_min_rtt(t, newest_us if newest_us else 1, now)
-    rto_min: i64 = t.net.sysctl.tcp_rto_min_us
+    rto_min = rto_min_us(t)
     if t.srtt_us == 0:
         t.srtt_us = rtt_us << 3
         t.mdev_us = rtt_us << 1

@@ -33,6 +33,18 @@ class Wishes:
         """SO_RCVLOWAT: so many octets make the socket readable."""
         self.max_pacing_rate: i64 = NO_PACING
         """SO_MAX_PACING_RATE in octets per second."""
+        self.rto_max: i64 = 0
+        """TCP_RTO_MAX_MS; 0: tcp_rto_max_ms."""
+        self.rto_min_us: i64 = 0
+        """TCP_RTO_MIN_US, in us; 0: tcp_rto_min_us."""
+        self.delack_max: i64 = 0
+        """TCP_DELACK_MAX_US."""
+        self.thin_linear = False
+        """TCP_THIN_LINEAR_TIMEOUTS: a thin stream's timeouts do not double."""
+        self.fast_open_no_cookie = False
+        """TCP_FASTOPEN_NO_COOKIE: data goes on a SYN without a cookie, or is taken without one."""
+        self.hears_errors = False
+        """IP_RECVERR or IPV6_RECVERR, by the family on the wire."""
         self.congestion: str = ""
         """TCP_CONGESTION; '' for the host's default."""
 

@@ -265,6 +265,8 @@ class Quote:
         self.dport: i64 = -1
         self.seq: i64 = -1
         """TCP sequence number; -1 where the quote does not reach it."""
+        self.transport = b""
+        """What the error quotes behind the IP header."""
 
     @property
     def reply_flow(self) -> bytes:
@@ -293,6 +295,7 @@ def parse_quote(message: IcmpMessage) -> Quote:
     quote.length = u16(data, 2)
     quote.ident = u16(data, 4)
     quote.fragment_offset = (u16(data, 6) & 0x1FFF) * 8
+    quote.transport = data[start:]
     _quote_ports(quote, data, start, size)
     return quote
 
@@ -307,6 +310,7 @@ def _quote6(data: bytes, size: i64) -> Quote:
         return quote
     quote.proto = found.proto
     quote.fragment_offset = found.fragment_offset
+    quote.transport = data[found.start :]
     _quote_ports(quote, data, found.start, size)
     return quote
 
