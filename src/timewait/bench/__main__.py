@@ -8,7 +8,7 @@ from typing import Final
 from timewait.bench import bulk, ceiling, memory, nspy, rig, short, simulated, trips
 from timewait.bench.suite import MISSING
 
-MEMORY_LIMIT: Final = 4 << 30
+MEMORY_LIMIT: Final = 5 << 30
 MTU: Final = 1500
 LARGE: Final = 65535
 
@@ -49,6 +49,7 @@ FUNCTIONS: Final[dict[str, Callable[[float], Measured]]] = {
     "crowd-10000": lambda seconds: simulated.crowd(seconds, 10_000),
     "crowd-100000": lambda seconds: simulated.crowd(seconds, 100_000),
     "idle": memory.idle,
+    "million": memory.million,
     "time-wait": memory.time_wait,
     "syn-queue": memory.syn_queue,
     "ceiling-receive": lambda seconds: _bare(ceiling.in_namespace(ceiling.receive_bulk, MTU, seconds)),

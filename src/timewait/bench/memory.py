@@ -75,22 +75,38 @@ class Accepting(Watcher):
 
 def idle(_: float = 0, many: int = HELD) -> dict[str, float]:
     """An established connection that has carried nothing, with its socket and descriptor: half of a pair's cost."""
-    world, client, server = roomy_hosts()
-    visitors, answerers = client.process("visitors"), server.process("answerers")
-    visitors.nofile = answerers.nofile = 1 << 20
-    ports = [PORT + n for n in range(10)]
-    for port in ports:
-        Accepting(answerers, port)
+    crowd = Crowd(many + WARM)
+    each = growth(crowd.add, many) / 2
+    assert len(crowd.client.tcp.endpoints) == len(crowd.server.tcp.endpoints) == many + WARM
+    return {"octets": each}
 
-    def add(count: int) -> None:
+
+def million(_: float = 0, many: int = 1_000_000) -> dict[str, float]:
+    """What a process takes that holds so many connections, both ends of each."""
+    crowd = Crowd(many)
+    crowd.add(many)
+    assert len(crowd.client.tcp.endpoints) == len(crowd.server.tcp.endpoints) == many
+    return {"gib": resident() / (1 << 30)}
+
+
+class Crowd:
+    """Two hosts between which idle connections are made."""
+
+    def __init__(self, most: int) -> None:
+        self.world, self.client, self.server = roomy_hosts()
+        self.visitors, answerers = self.client.process("visitors"), self.server.process("answerers")
+        self.visitors.nofile = answerers.nofile = 1 << 21
+        # Each port of the server has fewer connections than there are ephemeral ports that connect() tries first.
+        self.ports = [PORT + n for n in range(most // 25_000 + 1)]
+        for port in self.ports:
+            Accepting(answerers, port)
+
+    def add(self, count: int) -> None:
+        """So many more connections, a step at a time."""
         for _ in range(count // STEP):
             for number in range(STEP):
-                connect(visitors, (SERVER[0], ports[number % len(ports)]))
-            world.run(4 * DELAY)
-
-    each = growth(add, many) / 2
-    assert len(client.tcp.endpoints) == len(server.tcp.endpoints) == many + WARM
-    return {"octets": each}
+                connect(self.visitors, (SERVER[0], self.ports[number % len(self.ports)]))
+            self.world.run(4 * DELAY)
 
 
 def time_wait(_: float = 0, many: int = RECORDS) -> dict[str, float]:

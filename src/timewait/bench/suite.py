@@ -99,6 +99,7 @@ BENCHES: Final[dict[str, Bench]] = {
     "crowd-10000": Bench("segments_per_s", "segments/s", "beside 10,000", (("1", "crowd-1"),), compiled_only=True),
     "crowd-100000": Bench("segments_per_s", "segments/s", "beside 100,000", (("1", "crowd-1"),), compiled_only=True),
     "idle": Bench("octets", "octets", "an idle connection with its socket; 100,000 held", repeat=False),
+    "million": Bench("gib", "GiB", "1,000,000 simulated connections, both ends", repeat=False, compiled_only=True),
     "time-wait": Bench("octets", "octets", "a TIME-WAIT record; 1,000,000 held", repeat=False, compiled_only=True),
     "syn-queue": Bench("octets", "octets", "a SYN-queue entry; 100,000 held", repeat=False),
 }
