@@ -13,9 +13,10 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any, Final
 
-from timewait.drill.info import CONSTANTS, unpack_info
+from timewait.drill.info import CONSTANTS
 from timewait.drill.machine import Machine
 from timewait.drill.nodes import Place
+from timewait.tcp.info import unpack_info
 
 TIMEOUT: Final = 10.0
 """Seconds that all code blocks of a script may take together."""

@@ -39,10 +39,13 @@ from timewait.host.sockopt import (
     SOL_IP,
     SOL_IPV6,
     SOL_SOCKET,
+    SOL_TCP,
+    TCP_INFO,
 )
 from timewait.host.tcp_layer import TcpLayer
 from timewait.host.tcp_options import TcpOptions
 from timewait.host.tcp_tables import ConnectionOwner
+from timewait.tcp.info import listener_info, pack_info, tcp_info
 from timewait.tcp.keepalive import set_keepalive
 from timewait.tcp.states import CLOSED
 from timewait.tcp.tcb import Tcb
@@ -202,6 +205,8 @@ class OptionedSocket(ConnectionOwner):
             return int(self.bound.v6only)
         if level == SOL_SOCKET:
             value: int | bytes = self._get_socket_option(name)
+        elif level == SOL_TCP and name == TCP_INFO and self.listener is not None:
+            value = pack_info(self.info())
         elif (level, name) in ((SOL_IP, IP_MTU), (SOL_IPV6, IPV6_MTU)):
             value = self._path_mtu()
         else:
@@ -213,6 +218,14 @@ class OptionedSocket(ConnectionOwner):
                 return bytes((value,))
             return (value & 0xFFFFFFFF).to_bytes(4, "little")[:size]
         return value[:size] if size and isinstance(value, bytes) else value
+
+    def info(self) -> dict[str, int]:
+        """TCP_INFO by field name; OSError ENOTCONN on a socket that neither listens nor ever was connected."""
+        if self.listener is not None:
+            return listener_info(self.layer.net, len(self.listener.accept_queue), int(self.listener.backlog))
+        if self.tcb is None:
+            raise os_error(errno.ENOTCONN)
+        return tcp_info(self.tcb, self.layer.machine.now())
 
     def _path_mtu(self) -> int:
         """IP_MTU, IPV6_MTU: that of the path to the peer; ENOTCONN before there is one."""

@@ -1,7 +1,6 @@
 """Socket options of TCP: kept by a socket, handed to its connection, inherited by accepted ones (do_tcp_setsockopt)."""
 
 import errno
-import struct
 
 from timewait.base.errors import UsageError, os_error
 from timewait.base.instant import MSEC, SEC
@@ -61,7 +60,7 @@ from timewait.tcp.cc import congestion_control
 from timewait.tcp.cc.base import NO_PACING
 from timewait.tcp.delack import TICK, ack_now, enter_pingpong_mode, schedule_ack
 from timewait.tcp.established import start_congestion_control
-from timewait.tcp.info import pack_info
+from timewait.tcp.info import pack_info, socket_info, tcp_info
 from timewait.tcp.keepalive import idle_since
 from timewait.tcp.net import Net
 from timewait.tcp.rate import limit_pacing
@@ -489,7 +488,7 @@ class TcpOptions(Wishes):
         if name == TCP_CC_INFO:
             return b""
         if name == TCP_INFO:
-            return _info_bytes(t, now)
+            return pack_info(socket_info(net, now) if t is None else tcp_info(t, now))
         if name == TCP_WINDOW_CLAMP:
             return int(t.window_clamp) if t is not None else int(self.window_clamp)
         if name == TCP_INQ:
@@ -518,13 +517,6 @@ def _number_of(level: int, value: int | bytes) -> int:
     if level != SOL_IP:
         raise os_error(errno.EINVAL)
     return value[0] if value else 0
-
-
-def _info_bytes(t: Tcb | None, now: i64) -> bytes:
-    """The first fields of struct tcp_info as C lays them out."""
-    if t is None:
-        return struct.pack("<B7x", 7)
-    return pack_info(t, now)
 
 
 def _seconds_to_retries(seconds: int, net: Net) -> int:

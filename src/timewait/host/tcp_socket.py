@@ -25,7 +25,6 @@ from timewait.host.sockopt import (
 from timewait.host.tcp_options import TcpOptions
 from timewait.tcp import calls
 from timewait.tcp.fastopen import CLIENT, needs_no_cookie, offer
-from timewait.tcp.info import tcp_info
 from timewait.tcp.reasons import Why
 from timewait.tcp.send import append, queued, room
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, SYN_SENT, Cause
@@ -424,12 +423,6 @@ class TcpSocket(OptionedSocket):
             raise os_error(errno.EINVAL)
         t = self.tcb
         return 0 if t is None or _handshaking(t) else int(t.unsent_len)
-
-    def info(self) -> dict[str, int]:
-        """TCP_INFO by field name; OSError ENOTCONN without a connection."""
-        if self.tcb is None:
-            raise os_error(errno.ENOTCONN)
-        return tcp_info(self.tcb, self.layer.machine.now())
 
 
 def _handshaking(t: Tcb) -> bool:

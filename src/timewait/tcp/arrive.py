@@ -12,7 +12,12 @@ from timewait.wire.packet import Segment
 
 def arrive(t: Tcb, seg: Segment, now: i64) -> None:
     """Process one segment. Afterwards pull output, look at `wake`, `done` and `next_timeout`."""
-    t.segs_in += 1
+    segs: i64 = 1
+    if seg.length:
+        if seg.gso_size:
+            segs = (seg.length + seg.gso_size - 1) // seg.gso_size
+        t.data_segs_in += segs
+    t.segs_in += segs
     if t.bsd:
         if t.state is CLOSED:
             t.dropped(seg, Drop.CLOSED_CONNECTION, now)

@@ -459,6 +459,8 @@ def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64
     t.undo_active = req.retransmits > 0
     t.first_synack_ts = (req.sent_at // MSEC + req.ts_offset) & 0xFFFFFFFF
     t.state = SYN_RCVD
+    # Its SYN has arrived already (tcp_create_openreq_child).
+    t.segs_in = 1
     return t
 
 

@@ -360,7 +360,6 @@ def _check_text(t: Tcb, seg: Segment, now: i64) -> None:
             _data_after_close(t, seg, now)
             return
     if seg.length:
-        t.data_segs_in += 1
         t.last_data_recv = now
     if t.ecn_ok:
         data_arrived(t, seg)

@@ -13,9 +13,10 @@ from timewait.tcp.ecn import agree
 from timewait.tcp.established import ready_to_transfer, syn_ack_covers, take_options
 from timewait.tcp.fastopen import syn_ack_arrived
 from timewait.tcp.fate import fail, reply_reset
+from timewait.tcp.rate import update_pacing_rate
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.rtt import without_sample
-from timewait.tcp.segments import syn_segment, update_mss
+from timewait.tcp.segments import TS_OPTION_LENGTH, syn_segment, update_mss
 from timewait.tcp.states import ESTABLISHED, SYN_RCVD, Cause
 from timewait.tcp.tcb import ACK_SCHED, ACK_TIMER, DELACK_MAX, TIMER_RTO, WAKE_OUT, Tcb
 from timewait.wire.packet import ACK, RST, SYN, Segment
@@ -92,6 +93,7 @@ def _connected(t: Tcb, seg: Segment, now: i64) -> None:
     t.retransmits = 0
     t.backoff = 0
     t.move(ESTABLISHED, Cause.RCV_SYN_ACK, now)
+    _first_pacing_rate(t)
     ready_to_transfer(t, now)
     if t.fast_open_offer is not None:
         syn_ack_arrived(t, seg, now)
@@ -105,6 +107,14 @@ def _connected(t: Tcb, seg: Segment, now: i64) -> None:
     if t.accecn is not None:
         t.accecn.reflect = t.accecn.agreed
     ack_now(t, Why.HANDSHAKE_ACK)
+
+
+def _first_pacing_rate(t: Tcb) -> None:
+    """Linux sets it while it still reckons with timestamps in every segment (tcp_ack before tcp_finish_connect)."""
+    update_mss(t)
+    if not t.ts_ok and t.net.sysctl.tcp_timestamps:
+        t.mss_cache -= TS_OPTION_LENGTH
+    update_pacing_rate(t)
 
 
 def _simultaneous_open(t: Tcb, seg: Segment, now: i64) -> None:

@@ -16,6 +16,7 @@ from timewait.tcp.fastopen import attach_data
 from timewait.tcp.fate import become_time_wait, drop_unsent, finish, queue_fin, send_reset
 from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.keepalive import fin_timeout
+from timewait.tcp.rate import check_app_limited
 from timewait.tcp.reasons import Why
 from timewait.tcp.reassembly import read, read_views
 from timewait.tcp.segments import update_mss
@@ -47,7 +48,7 @@ from timewait.tcp.tcb import (
 )
 from timewait.tcp.transmit import start_syn
 from timewait.tcp.urgent import read_to_mark, readable
-from timewait.tcp.window import full_space, initial_window, tune_buffer
+from timewait.tcp.window import MSS_LEAST, full_space, initial_window, tune_buffer
 from timewait.wire.packet import Buffer
 
 
@@ -73,6 +74,8 @@ def open_active(t: Tcb, now: i64, isn: i64 = NO_ISN, fast: bytes = b"") -> None:
     )
     t.rcv_ssthresh = t.rcv_wnd
     t.rcv_nxt = 0
+    # Estimated from the window that is offered, which is none yet (tcp_initialize_rcv_mss).
+    t.rcv_mss = MSS_LEAST
     if t.bsd:
         offer(t)
     update_mss(t)
@@ -114,6 +117,7 @@ def send(t: Tcb, data: Buffer, more: bool, now: i64, end_of_record: bool = False
         raise os_error(errno.EPIPE)
     if t.accecn is not None:
         t.accecn.clock = now
+    check_app_limited(t)
     length: i64 = len(data)
     space = room(t)
     if length > space:

@@ -19,7 +19,8 @@ def account(t: Tcb, now: i64) -> None:
 def _kind(t: Tcb) -> i64:
     """What the sender waits for, the most telling first."""
     if t.unsent_len == 0:
-        if t.packets_out == 0:
+        if t.packets_out == 0 or t.snd_nxt == (t.iss + 1) & 0xFFFFFFFF:
+            # A SYN alone is no data.
             return CHRONO_IDLE
         return CHRONO_SNDBUF if t.no_space else CHRONO_BUSY
     mss = current_mss(t)

@@ -12,7 +12,16 @@ from timewait.tcp.rate import update_pacing_rate
 from timewait.tcp.rtt import rtt_sample, timestamp_sample, without_sample
 from timewait.tcp.segments import update_mss
 from timewait.tcp.states import ESTABLISHED, FIN_WAIT_1, Cause
-from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, SEND_SHUTDOWN, TS_OPTION_LENGTH, WAKE_OUT, Tcb, stamp
+from timewait.tcp.tcb import (
+    INFINITE_SSTHRESH,
+    MAX_WSCALE,
+    MSS_DEFAULT,
+    SEND_SHUTDOWN,
+    TS_OPTION_LENGTH,
+    WAKE_OUT,
+    Tcb,
+    stamp,
+)
 from timewait.tcp.window import start_receiving
 from timewait.wire.packet import ACK, SYN, Segment
 
@@ -48,6 +57,8 @@ def ready_to_transfer(t: Tcb, now: i64) -> None:
     update_mss(t)
     if t.net.sysctl.tcp_mtu_probing > 1:
         start_search(t, now)
+    # What a lost SYN or SYN-ACK made of it says nothing about the path (tcp_init_metrics).
+    t.ssthresh = INFINITE_SSTHRESH
     start_congestion_control(
         t, t.wishes.congestion if t.wishes.congestion else t.net.sysctl.tcp_congestion_control, now
     )

@@ -100,6 +100,7 @@ def open_passively(t: Tcb, seg: Segment, granted: bytes | None, now: i64) -> Non
     t.max_window = seg.window
     t.synack_at = 0
     if seg.length:
+        t.data_segs_in = 1
         enqueue(t, seg.payload, seg.length)
         t.rcv_nxt = (t.rcv_nxt + seg.length) & 0xFFFFFFFF
         t.wake |= WAKE_IN

@@ -1,6 +1,7 @@
 """TCP_INFO: a snapshot of one connection under the names of Linux's struct tcp_info."""
 
 import struct
+from typing import Final
 
 from timewait.base.instant import MSEC, USEC
 from timewait.base.ints import i64
@@ -8,10 +9,12 @@ from timewait.base.seq import seq_diff
 from timewait.tcp.ace import AccurateEcn
 from timewait.tcp.cc.base import NO_PACING
 from timewait.tcp.chrono import times
+from timewait.tcp.net import Net
 from timewait.tcp.rate import delivery_rate
-from timewait.tcp.segments import current_mss
+from timewait.tcp.segments import TS_OPTION_LENGTH
 from timewait.tcp.send import queued
-from timewait.tcp.tcb import TIMER_NONE, TIMER_PROBE0, Tcb
+from timewait.tcp.states import CLOSED, LISTEN
+from timewait.tcp.tcb import INFINITE_SSTHRESH, MSS_DEFAULT, TIMER_NONE, TIMER_PROBE0, Tcb
 from timewait.tcp.window import full_space
 from timewait.wire.accecn import CE, ECT_0, ECT_1
 
@@ -23,6 +26,8 @@ TCPI_OPT_ECN_SEEN = 16
 TCPI_OPT_SYN_DATA = 32
 NO_MARKS = AccurateEcn()
 """What a connection shows that has counted nothing."""
+NO_LIMIT: Final = 0xFFFFFFFFFFFFFFFF
+"""tcpi_pacing_rate of a connection that has not measured anything."""
 
 
 def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
@@ -41,18 +46,26 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         options |= TCPI_OPT_ECN_SEEN
     if t.syn_data_acked:
         options |= TCPI_OPT_SYN_DATA
+    no_rtt = t.srtt_us == 0 and t.mdev_us == 0
+    unanswered = not t.passive and t.max_window == 0
+    expects_timestamps = unanswered and not t.ts_ok and t.net.sysctl.tcp_timestamps
+    rto_time = t.total_rto_time
+    if t.rto_stamp:
+        rto_time += now - t.rto_stamp
+    # Linux's socket is CLOSED once a TIME-WAIT record has taken over.
+    gone = t.done or t.time_wait_state is not None
     return {
-        "tcpi_state": t.state.value,
+        "tcpi_state": CLOSED.value if gone else t.state.value,
         "tcpi_ca_state": int(t.ca_state),
         "tcpi_retransmits": int(t.retransmits),
         "tcpi_probes": int(t.probes_out),
         "tcpi_backoff": int(t.backoff),
         "tcpi_options": options,
-        "tcpi_snd_wscale": int(t.snd_wscale),
-        "tcpi_rcv_wscale": int(t.rcv_wscale),
+        "tcpi_snd_wscale": int(t.snd_wscale) if t.wscale_ok else 0,
+        "tcpi_rcv_wscale": int(t.rcv_wscale) if t.wscale_ok else 0,
         "tcpi_rto": int(t.rto // USEC),
         "tcpi_ato": int(t.ato // USEC),
-        "tcpi_snd_mss": int(current_mss(t)),
+        "tcpi_snd_mss": int(t.mss_cache) - (TS_OPTION_LENGTH if expects_timestamps else 0),
         "tcpi_rcv_mss": int(t.rcv_mss),
         "tcpi_unacked": int(t.packets_out),
         "tcpi_sacked": int(t.sacked_out),
@@ -64,7 +77,7 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         "tcpi_pmtu": int(t.pmtu),
         "tcpi_rcv_ssthresh": int(t.rcv_ssthresh),
         "tcpi_rtt": int(t.srtt_us >> 3),
-        "tcpi_rttvar": int(t.mdev_us >> 2),
+        "tcpi_rttvar": int(t.net.profile.rto_init // USEC if no_rtt else t.mdev_us) >> 2,
         "tcpi_snd_ssthresh": int(t.ssthresh),
         "tcpi_snd_cwnd": int(t.cwnd),
         "tcpi_advmss": int(t.advmss),
@@ -73,7 +86,7 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         "tcpi_rcv_space": int(t.rcvq_space),
         "tcpi_total_retrans": int(t.total_retrans),
         "tcpi_bytes_acked": int(t.bytes_acked),
-        "tcpi_bytes_received": int(t.bytes_received),
+        "tcpi_bytes_received": int(t.bytes_received) + (1 if t.rcv_fin else 0),
         "tcpi_segs_out": int(t.segs_out),
         "tcpi_segs_in": int(t.segs_in),
         "tcpi_notsent_bytes": int(t.unsent_len),
@@ -91,9 +104,10 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         "tcpi_rcv_ooopack": int(t.rcv_ooopack),
         "tcpi_snd_wnd": int(t.snd_wnd),
         "tcpi_rcv_wnd": int(t.rcv_wnd),
+        "tcpi_rehash": int(t.total_rto),
         "tcpi_total_rto": int(t.total_rto),
         "tcpi_total_rto_recoveries": int(t.total_rto_recoveries),
-        "tcpi_total_rto_time": int(t.total_rto_time // MSEC),
+        "tcpi_total_rto_time": int(rto_time // MSEC),
         **_ecn(t),
         "tcpi_pacing_rate": _rate(t.pacing_rate),
         "tcpi_max_pacing_rate": _rate(t.wishes.max_pacing_rate),
@@ -145,47 +159,83 @@ def buffer_space(t: Tcb) -> int:
     return int(full_space(t))
 
 
-_HEAD = struct.Struct("<8B24I4Q6I4Q")
-_TAIL = struct.Struct("<2I2Q6I2HI7I2H")
-_WORDS = """
-    rto ato snd_mss rcv_mss unacked sacked lost retrans - last_data_sent - last_data_recv last_ack_recv
-    pmtu rcv_ssthresh rtt rttvar snd_ssthresh snd_cwnd advmss reordering rcv_rtt rcv_space total_retrans
+_FIRST: Final = "state ca_state retransmits probes backoff options".split()
+"""One octet each; then the two window scales, and the bits of delivery_rate_app_limited and fastopen_client_fail."""
+_LAYOUT: Final = """
+rto:I ato:I snd_mss:I rcv_mss:I unacked:I sacked:I lost:I retrans:I fackets:I last_data_sent:I last_ack_sent:I
+last_data_recv:I last_ack_recv:I pmtu:I rcv_ssthresh:I rtt:I rttvar:I snd_ssthresh:I snd_cwnd:I advmss:I reordering:I
+rcv_rtt:I rcv_space:I total_retrans:I pacing_rate:Q max_pacing_rate:Q bytes_acked:Q bytes_received:Q segs_out:I
+segs_in:I notsent_bytes:I min_rtt:I data_segs_in:I data_segs_out:I delivery_rate:Q busy_time:Q rwnd_limited:Q
+sndbuf_limited:Q delivered:I delivered_ce:I bytes_sent:Q bytes_retrans:Q dsack_dups:I reord_seen:I rcv_ooopack:I
+snd_wnd:I rcv_wnd:I rehash:I total_rto:H total_rto_recoveries:H total_rto_time:I received_ce:I delivered_e1_bytes:I
+delivered_e0_bytes:I delivered_ce_bytes:I received_e1_bytes:I received_e0_bytes:I received_ce_bytes:I accecn_fail_mode:H accecn_opt_seen:H
 """.split()
-_COUNTS = ["segs_out", "segs_in", "notsent_bytes", "min_rtt", "data_segs_in", "data_segs_out"]
-_ECN = """
-    received_ce delivered_e1_bytes delivered_e0_bytes delivered_ce_bytes
-    received_e1_bytes received_e0_bytes received_ce_bytes accecn_fail_mode accecn_opt_seen
-""".split()
-_LAST = ["dsack_dups", "reord_seen", "rcv_ooopack", "snd_wnd", "rcv_wnd"]
-NO_LIMIT = 0xFFFFFFFFFFFFFFFF
-"""tcpi_pacing_rate of a connection that has not measured anything."""
+"""The rest of struct tcp_info as Linux 6.18 lays it out, each with its struct letter."""
+_NAMES: Final = ["tcpi_" + entry[:-2] for entry in _LAYOUT]
+_REST: Final = struct.Struct("<" + "".join(entry[-1] for entry in _LAYOUT))
+_MOST: Final = {"H": 0xFFFF, "I": 0xFFFFFFFF, "Q": NO_LIMIT}
+_LIMITS: Final = [_MOST[entry[-1]] for entry in _LAYOUT]
 
 
-def pack_info(t: Tcb, now: i64) -> bytes:
-    """struct tcp_info as getsockopt(TCP_INFO) fills it, 280 octets in Linux 6.18; what has no meaning here is 0."""
-    i = tcp_info(t, now)
-    octets = (
-        i["tcpi_state"],
-        i["tcpi_ca_state"],
-        min(i["tcpi_retransmits"], 255),
-        min(i["tcpi_probes"], 255),
-        min(i["tcpi_backoff"], 255),
-        i["tcpi_options"],
-        i["tcpi_snd_wscale"] | i["tcpi_rcv_wscale"] << 4,
-        i["tcpi_delivery_rate_app_limited"],
-    )
-    longs = (i["tcpi_pacing_rate"], i["tcpi_max_pacing_rate"], i["tcpi_bytes_acked"], i["tcpi_bytes_received"])
-    words = [_word(i, name) for name in _WORDS]
-    counts = [_word(i, name) for name in _COUNTS]
-    times = [i["tcpi_" + name] for name in ("busy_time", "rwnd_limited", "sndbuf_limited")]
-    head = _HEAD.pack(*octets, *words, *longs, *counts, i["tcpi_delivery_rate"], *times)
-    last = [_word(i, name) for name in _LAST]
-    sent, retrans = i["tcpi_bytes_sent"], i["tcpi_bytes_retrans"]
-    rto = [min(i["tcpi_" + name], 0xFFFF) for name in ("total_rto", "total_rto_recoveries")]
-    tail = (_word(i, "delivered"), i["tcpi_delivered_ce"], sent, retrans, *last, 0, *rto, i["tcpi_total_rto_time"])
-    ecn = [_word(i, name) for name in _ECN]
-    return head + _TAIL.pack(*tail, *ecn)
+def pack_info(info: dict[str, int]) -> bytes:
+    """struct tcp_info as getsockopt(TCP_INFO) fills it; what is not in `info` is 0."""
+    octets = [min(info.get("tcpi_" + name, 0), 255) for name in _FIRST]
+    octets.append(info.get("tcpi_snd_wscale", 0) | info.get("tcpi_rcv_wscale", 0) << 4)
+    octets.append(info.get("tcpi_delivery_rate_app_limited", 0) | info.get("tcpi_fastopen_client_fail", 0) << 1)
+    pairs = zip(_NAMES, _LIMITS, strict=True)
+    return bytes(octets) + _REST.pack(*[min(max(info.get(name, 0), 0), limit) for name, limit in pairs])
 
 
-def _word(fields: dict[str, int], name: str) -> int:
-    return 0 if name == "-" else min(max(fields["tcpi_" + name], 0), 0xFFFFFFFF)
+def unpack_info(data: bytes) -> dict[str, int]:
+    """The tcpi_ fields of as much of the struct as is there; {} for less than its first eight octets."""
+    if len(data) < 8:
+        return {}
+    found = {"tcpi_" + name: data[index] for index, name in enumerate(_FIRST)}
+    found["tcpi_snd_wscale"], found["tcpi_rcv_wscale"] = data[6] & 15, data[6] >> 4
+    found["tcpi_delivery_rate_app_limited"] = data[7] & 1
+    found["tcpi_fastopen_client_fail"] = data[7] >> 1 & 3
+    at = 8
+    for name, entry in zip(_NAMES, _LAYOUT, strict=True):
+        size = struct.calcsize("<" + entry[-1])
+        if at + size > len(data):
+            break
+        found[name] = int.from_bytes(data[at : at + size], "little")
+        at += size
+    return found
+
+
+def _beginning(net: Net) -> dict[str, int]:
+    """The fields that have a meaning in every state (tcp_init_sock)."""
+    return {
+        "tcpi_reordering": int(net.sysctl.tcp_reordering),
+        "tcpi_snd_cwnd": int(net.profile.init_cwnd),
+        "tcpi_pacing_rate": NO_LIMIT,
+        "tcpi_max_pacing_rate": NO_LIMIT,
+    }
+
+
+def socket_info(net: Net, now: i64) -> dict[str, int]:
+    """What a socket that never was connected shows: CLOSED and the values that it would begin with."""
+    timeout = int(net.profile.rto_init // USEC)
+    since_start = int(now // MSEC)
+    return _beginning(net) | {
+        "tcpi_state": CLOSED.value,
+        "tcpi_delivery_rate_app_limited": 1,
+        "tcpi_rto": timeout,
+        "tcpi_rttvar": timeout >> 2,
+        "tcpi_snd_mss": MSS_DEFAULT,
+        "tcpi_snd_ssthresh": INFINITE_SSTHRESH,
+        "tcpi_min_rtt": 0xFFFFFFFF,
+        "tcpi_last_data_sent": since_start,
+        "tcpi_last_data_recv": since_start,
+        "tcpi_last_ack_recv": since_start,
+    }
+
+
+def listener_info(net: Net, waiting: int, backlog: int) -> dict[str, int]:
+    """A listener shows its accept queue as tcpi_unacked and the backlog as tcpi_sacked (tcp_get_info)."""
+    info = _beginning(net)
+    info["tcpi_state"] = LISTEN.value
+    info["tcpi_unacked"] = waiting
+    info["tcpi_sacked"] = backlog
+    return info

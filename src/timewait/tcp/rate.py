@@ -45,7 +45,7 @@ def rate_delivered(t: Tcb, sent: Sent, rs: RateSample) -> None:
 
 def rate_generate(t: Tcb, rs: RateSample, delivered: i64, lost: i64, now: i64) -> None:
     """Finish the sample, and keep the rate that TCP_INFO shows (tcp_rate_gen)."""
-    if t.app_limited and t.delivered > t.app_limited:
+    if t.app_limited and seq_gt(t.delivered, t.app_limited):
         t.app_limited = 0
     if delivered:
         t.delivered_mstamp = now

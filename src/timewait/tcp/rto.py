@@ -125,11 +125,8 @@ def retransmit_timer(t: Tcb, now: i64) -> None:
         if give_up(t, now):
             return
     enter_loss(t, now)
-    t.retransmits += 1
-    t.total_rto += 1
-    if t.rto_stamp == 0:
-        t.rto_stamp = stamp(now)
-        t.total_rto_recoveries += 1
+    if not shrunk:
+        _count_timeout(t, now)
     # With the window shut the head is retransmitted all the same: it probes the window.
     seg = retransmit(t, t.rtx.head, 1, Why.RTO, now)
     if seg is None:
@@ -137,6 +134,16 @@ def retransmit_timer(t: Tcb, now: i64) -> None:
         return
     t.emit(seg)
     _next_timeout(t, now)
+
+
+def _count_timeout(t: Tcb, now: i64) -> None:
+    """tcp_update_rto_stats. Linux also takes another path where there are several, which TCP_INFO tells as rehash."""
+    t.net.counters.TcpExtTcpTimeoutRehash += 1
+    if t.retransmits == 0:
+        t.rto_stamp = stamp(now)
+        t.total_rto_recoveries += 1
+    t.retransmits += 1
+    t.total_rto += 1
 
 
 def _next_timeout(t: Tcb, now: i64) -> None:

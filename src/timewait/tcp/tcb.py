@@ -352,15 +352,16 @@ class Tcb(Endpoint):
         self.reord_seen: i64 = 0
         self.frto = False
         self.is_cwnd_limited = False
-        self.app_limited: i64 = 0
+        self.app_limited: i64 = 0xFFFFFFFF
         """Segments delivered after which the rate is the network's again; 0: it is (tp->app_limited)."""
         self.first_tx_mstamp: i64 = 0
-        self.delivered_mstamp: i64 = 0
+        self.delivered_mstamp: i64 = -1
+        """When something was delivered last, or a flight began; -1: never."""
         self.tx_order: i64 = 0
         """Transmissions so far, of super-segments one each."""
         self.rate_delivered: i64 = 0
         self.rate_interval_us: i64 = 0
-        self.rate_app_limited = False
+        self.rate_app_limited = True
         self.pacing_rate: i64 = NO_PACING
         """Octets per second (sk_pacing_rate)."""
         self.paced = False

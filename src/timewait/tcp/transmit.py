@@ -414,6 +414,13 @@ def _account_retransmission(t: Tcb, sent: Sent, probe: bool, now: i64) -> None:
     t.total_retrans += sent.segs
     t.bytes_retrans += sent.length
     counters = t.net.counters
+    if sent.length:
+        # What is sent again counts as sent, too (__tcp_transmit_skb).
+        t.bytes_sent += sent.length
+        t.data_segs_out += sent.segs
+        t.segs_out += sent.segs - 1
+        counters.TcpOutSegs += sent.segs - 1
+        _data_was_sent(t, now)
     counters.TcpRetransSegs += sent.segs
     if sent.flags & SYN:
         counters.TcpExtTCPSynRetrans += 1
@@ -459,9 +466,10 @@ def start_syn(t: Tcb, now: i64) -> Segment:
     """Send our SYN for the first time and arm its timer (tcp_connect); returns it, still to be drained."""
     set_rto(t)
     syn = Sent(t.iss, t.snd_nxt, SYN, b"", 0, 1, now)
-    rate_sent(t, syn, now)
     t.rtx.append(syn)
     t.packets_out += 1
+    # It counts as in flight already, so that no delivery rate is measured by it.
+    rate_sent(t, syn, now)
     t.retrans_stamp = stamp(now)
     seg = syn_segment(t, SYN, Why.SYN, now)
     t.emit(seg)

@@ -16,8 +16,10 @@ from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, RCV_SHUTDOWN, Tcb, stamp
 OFO_OVERHEAD: Final = 256
 """Octets charged per out-of-order piece beyond its payload, so that tiny segments cannot pile up."""
 
-SEGMENT_OVERHEAD: Final = 856
-"""What Linux charges beyond the payload: 2304 octets of buffer for a segment of 1448 (SKB_TRUESIZE)."""
+SEGMENT_HEADROOM: Final = 424
+"""What stands beside the payload in a packet's memory: link and IP and TCP headers, struct skb_shared_info."""
+SKB_SIZE: Final = 256
+"""struct sk_buff, as SKB_TRUESIZE counts it."""
 RATIO_ONE: Final = 256
 """1 << TCP_RMEM_TO_WIN_SCALE."""
 
@@ -77,6 +79,14 @@ def full_space(t: Tcb) -> i64:
     return window_from_space(t.net.sysctl, t.rcvbuf)
 
 
+def true_size(length: i64) -> i64:
+    """Octets of receive buffer that a segment of `length` takes: its memory is a power of two (skb->truesize)."""
+    memory: i64 = 1024
+    while memory < length + SEGMENT_HEADROOM:
+        memory <<= 1
+    return memory + SKB_SIZE
+
+
 def measure_overhead(t: Tcb, mss: i64) -> None:
     """Learn from the peer's segment size which share of the buffer is payload (tcp_measure_rcv_mss, since 6.6).
 
@@ -85,7 +95,7 @@ def measure_overhead(t: Tcb, mss: i64) -> None:
     """
     if not t.net.profile.scaling_ratio:
         return
-    t.scaling_ratio = mss * RATIO_ONE // (mss + SEGMENT_OVERHEAD)
+    t.scaling_ratio = mss * RATIO_ONE // true_size(mss)
     t.window_clamp = full_space(t)
     offered = t.rcv_wnd if t.rcv_wnd < t.window_clamp else t.window_clamp
     if t.rcv_ssthresh < offered:

@@ -389,7 +389,6 @@ def _text(t: Tcb, seg: Segment, rest: Arrived, now: i64) -> bool:
     fin = rest.fin
     delayed = False
     if rest.length:
-        t.data_segs_in += 1
         t.last_data_recv = now
     if start == before and not t.ofo_seqs and t.ofo_fin < 0 and state is not SYN_RCVD:
         if rest.length:

@@ -5,6 +5,7 @@ from typing import Final
 from timewait.base.ints import i64
 from timewait.base.seq import seq_geq, seq_gt, seq_lt
 from timewait.tcp.arm import rearm_rto
+from timewait.tcp.cc import congestion_control
 from timewait.tcp.cc.base import EVENT_LOSS
 from timewait.tcp.ecn import queue_cwr
 from timewait.tcp.loss.mark import current_ssthresh, mark_lost, set_ca_state, split_sent
@@ -42,7 +43,13 @@ ALERT: Final = F_DATA_SACKED | F_DSACKING | F_ECE
 
 def cc_ssthresh(t: Tcb, now: i64) -> i64:
     """What the congestion control makes of a loss."""
-    return t.cc.ssthresh(t, now) if t.cc is not None else 2
+    cc = t.cc
+    if cc is None:
+        # The SYN was lost: the algorithm has not begun, but is asked (tcp_enter_loss).
+        cc = congestion_control(
+            t.wishes.congestion if t.wishes.congestion else t.net.sysctl.tcp_congestion_control
+        ).own()
+    return cc.ssthresh(t, now)
 
 
 def init_undo(t: Tcb) -> None:
