@@ -378,7 +378,6 @@ def _grow(t: Tcb, acked: i64, now: i64) -> None:
         return
     cc.increase(t, acked, now)
     t.cwnd_stamp = now
-    grow_send_buffer(t)
 
 
 def grow_send_buffer(t: Tcb) -> None:
@@ -402,8 +401,17 @@ def grow_send_buffer(t: Tcb) -> None:
 
 
 def _maybe_writable(t: Tcb) -> None:
-    """Tell a waiting writer once a third of the buffer is free (sk_stream_write_space)."""
-    if t.no_space and writable(t):
+    """A writer waits: give it more room if the path has more (tcp_new_space), tell it once a third is free.
+
+    The path has more when the congestion window is not used up by what has been written (tcp_should_expand_sndbuf).
+    """
+    if not t.no_space:
+        return
+    in_flight = t.packets_in_flight()
+    if in_flight < t.cwnd and (t.paced or in_flight * t.mss_cache + t.unsent_len < t.cwnd * t.mss_cache):
+        grow_send_buffer(t)
+        t.cwnd_stamp = t.rcv_tstamp
+    if writable(t):
         t.no_space = False
         t.wake |= WAKE_OUT
 

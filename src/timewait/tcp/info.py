@@ -33,7 +33,6 @@ NO_LIMIT: Final = 0xFFFFFFFFFFFFFFFF
 def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
     """The fields that have a meaning here; times in us where Linux has us, in ms for tcpi_last_*."""
     options = 0
-    held = times(t, now)
     if t.ts_ok:
         options |= TCPI_OPT_TIMESTAMPS
     if t.sack_ok:
@@ -49,12 +48,9 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
     no_rtt = t.srtt_us == 0 and t.mdev_us == 0
     unanswered = not t.passive and t.max_window == 0
     expects_timestamps = unanswered and not t.ts_ok and t.net.sysctl.tcp_timestamps
-    rto_time = t.total_rto_time
-    if t.rto_stamp:
-        rto_time += now - t.rto_stamp
     # Linux's socket is CLOSED once a TIME-WAIT record has taken over.
     gone = t.done or t.time_wait_state is not None
-    return {
+    return _counts(t, now) | {
         "tcpi_state": CLOSED.value if gone else t.state.value,
         "tcpi_ca_state": int(t.ca_state),
         "tcpi_retransmits": int(t.retransmits),
@@ -85,6 +81,16 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         "tcpi_rcv_rtt": int(t.rcv_rtt_us),
         "tcpi_rcv_space": int(t.rcvq_space),
         "tcpi_total_retrans": int(t.total_retrans),
+    }
+
+
+def _counts(t: Tcb, now: i64) -> dict[str, int]:
+    """The fields that only grow, and the rates."""
+    held = times(t, now)
+    rto_time = t.total_rto_time
+    if t.rto_stamp:
+        rto_time += now - t.rto_stamp
+    return {
         "tcpi_bytes_acked": int(t.bytes_acked),
         "tcpi_bytes_received": int(t.bytes_received) + (1 if t.rcv_fin else 0),
         "tcpi_segs_out": int(t.segs_out),
