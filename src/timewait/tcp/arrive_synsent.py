@@ -16,9 +16,9 @@ from timewait.tcp.fate import fail, reply_reset
 from timewait.tcp.rate import update_pacing_rate
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.rtt import without_sample
-from timewait.tcp.segments import TS_OPTION_LENGTH, syn_segment, update_mss
+from timewait.tcp.segments import syn_segment, update_mss
 from timewait.tcp.states import ESTABLISHED, SYN_RCVD, Cause
-from timewait.tcp.tcb import ACK_SCHED, ACK_TIMER, DELACK_MAX, TIMER_RTO, WAKE_OUT, Tcb
+from timewait.tcp.tcb import ACK_SCHED, ACK_TIMER, DELACK_MAX, TIMER_RTO, TS_OPTION_LENGTH, WAKE_OUT, Tcb
 from timewait.wire.packet import ACK, RST, SYN, Segment
 
 SOON: Final = 8 * MSEC

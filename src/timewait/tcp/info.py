@@ -11,10 +11,9 @@ from timewait.tcp.cc.base import NO_PACING
 from timewait.tcp.chrono import times
 from timewait.tcp.net import Net
 from timewait.tcp.rate import delivery_rate
-from timewait.tcp.segments import TS_OPTION_LENGTH
 from timewait.tcp.send import queued
 from timewait.tcp.states import CLOSED, LISTEN
-from timewait.tcp.tcb import INFINITE_SSTHRESH, MSS_DEFAULT, TIMER_NONE, TIMER_PROBE0, Tcb
+from timewait.tcp.tcb import INFINITE_SSTHRESH, MSS_DEFAULT, TIMER_NONE, TIMER_PROBE0, TS_OPTION_LENGTH, Tcb
 from timewait.tcp.window import full_space
 from timewait.wire.accecn import CE, ECT_0, ECT_1
 
@@ -174,7 +173,8 @@ rcv_rtt:I rcv_space:I total_retrans:I pacing_rate:Q max_pacing_rate:Q bytes_acke
 segs_in:I notsent_bytes:I min_rtt:I data_segs_in:I data_segs_out:I delivery_rate:Q busy_time:Q rwnd_limited:Q
 sndbuf_limited:Q delivered:I delivered_ce:I bytes_sent:Q bytes_retrans:Q dsack_dups:I reord_seen:I rcv_ooopack:I
 snd_wnd:I rcv_wnd:I rehash:I total_rto:H total_rto_recoveries:H total_rto_time:I received_ce:I delivered_e1_bytes:I
-delivered_e0_bytes:I delivered_ce_bytes:I received_e1_bytes:I received_e0_bytes:I received_ce_bytes:I accecn_fail_mode:H accecn_opt_seen:H
+delivered_e0_bytes:I delivered_ce_bytes:I received_e1_bytes:I received_e0_bytes:I received_ce_bytes:I
+accecn_fail_mode:H accecn_opt_seen:H
 """.split()
 """The rest of struct tcp_info as Linux 6.18 lays it out, each with its struct letter."""
 _NAMES: Final = ["tcpi_" + entry[:-2] for entry in _LAYOUT]

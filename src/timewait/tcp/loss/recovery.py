@@ -46,9 +46,8 @@ def cc_ssthresh(t: Tcb, now: i64) -> i64:
     cc = t.cc
     if cc is None:
         # The SYN was lost: the algorithm has not begun, but is asked (tcp_enter_loss).
-        cc = congestion_control(
-            t.wishes.congestion if t.wishes.congestion else t.net.sysctl.tcp_congestion_control
-        ).own()
+        wished = t.wishes.congestion
+        cc = congestion_control(wished if wished else t.net.sysctl.tcp_congestion_control).own()
     return cc.ssthresh(t, now)
 
 
