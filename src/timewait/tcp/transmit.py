@@ -11,7 +11,7 @@ from timewait.tcp.cc.base import EVENT_CWND_RESTART, EVENT_TX_START
 from timewait.tcp.chrono import account
 from timewait.tcp.delack import in_pingpong_mode
 from timewait.tcp.ecn import data_leaves, repeats
-from timewait.tcp.loss.mark import resegment, split_sent
+from timewait.tcp.loss.mark import cut_joined, resegment, split_sent
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.loss.tlp import schedule_loss_probe
 from timewait.tcp.mtu_probe import WAIT, probe_length, probe_sent
@@ -81,7 +81,11 @@ def _acknowledge(t: Tcb, now: i64) -> Segment | None:
             return None
         return established_segment(t, ACK, acceptable_ack_seq(t), t.ack_why, now)
     t.more_to_come = False
-    t.tso_left = 0
+    if t.tso_left:
+        # What was to complete the packet did not leave.
+        t.tso_left = 0
+        if not t.rtx.empty():
+            t.rtx.items[-1].joined = False
     if t.chrono or t.packets_out or t.unsent_len:
         account(t, now)
     return None
@@ -129,10 +133,13 @@ def _send_new(t: Tcb, now: i64) -> Segment | None:
     with_fin = t.fin_queued and length == t.unsent_len and (window > length or length == 0)
     data: Buffer = b""
     packet_ends = False
+    record_ends = False
     if length > 0:
         if force_push(t):
             mark_push(t)
         packet_ends = length > mss or ends_packet(t, mss, room, window)
+        if t.records_queued:
+            record_ends = length == record_length(t)
         data, push = take(t, length)
         if push:
             flags |= PSH
@@ -141,8 +148,12 @@ def _send_new(t: Tcb, now: i64) -> Segment | None:
         t.fin_sent = True
     seg = _transmit_new(t, data, length, flags, mss, now)
     if packet_ends:
-        # Not remembered: a retransmission leaves without it.
+        # Not remembered: a retransmission may be part of another packet.
         seg.flags |= PSH
+    elif t.tso_left:
+        t.rtx.items[-1].joined = True
+    if record_ends:
+        t.rtx.items[-1].end_of_record = True
     return seg
 
 
@@ -343,6 +354,9 @@ def _retransmit_next_lost(t: Tcb, now: i64) -> Segment | None:
             queue.scan_seq = sent.seq
             queue.scan_valid = True
             room = t.cwnd - t.packets_in_flight()
+            largest = segments_per_packet(t, current_mss(t))
+            if room > largest:
+                room = largest
             if t.ca_state == CA_LOSS:
                 seg = retransmit(t, index, room, Why.LOST_RTX, now)
                 if seg is not None:
@@ -377,17 +391,11 @@ def retransmit(t: Tcb, index: i64, most: i64, why: Why, now: i64) -> Segment | N
     mss = current_mss(t)
     if most < 1:
         most = 1
-    limit = mss * most
     if t.gso_max == 0:
-        limit = mss
-    window = seq_diff(t.wnd_end(), sent.seq)
-    if 0 < window < limit and window < sent.length and window >= mss:
-        limit = window - window % mss
-    if sent.length > limit:
-        split_sent(t, index, limit, mss)
-    elif sent.length > mss or sent.segs > 1:
-        resegment(t, sent, mss)
-    elif sent.length < mss and t.net.sysctl.tcp_retrans_collapse and not sent.flags & (SYN | FIN):
+        several = _packet_again(t, index, mss, most, why is Why.RTO or why is Why.TLP)
+    else:
+        several = _fit_again(t, index, mss, most)
+    if sent.length < mss and not several and not sent.flags & (SYN | FIN) and t.net.sysctl.tcp_retrans_collapse:
         _collapse(t, index, mss)
     if sent.flags & SYN:
         seg = syn_segment(t, sent.flags, why, now)
@@ -399,8 +407,47 @@ def retransmit(t: Tcb, index: i64, most: i64, why: Why, now: i64) -> Segment | N
             seg.gso_size = mss
             if t.ecn_demand_cwr:
                 repeats(t, seg)
+        if several and not sent.joined:
+            seg.flags |= PSH
     _account_retransmission(t, sent, why is Why.TLP, now)
     return seg
+
+
+def _fit_again(t: Tcb, index: i64, mss: i64, most: i64) -> bool:
+    """Cut a piece to what may leave as one super-segment; whether it is one (__tcp_retransmit_skb)."""
+    sent = t.rtx.items[index]
+    limit = mss * most
+    window = seq_diff(t.wnd_end(), sent.seq)
+    if 0 < window < limit and window < sent.length and window >= mss:
+        limit = window - window % mss
+    if sent.length > limit:
+        split_sent(t, index, limit, mss)
+    elif sent.length > mss or sent.segs > 1:
+        resegment(t, sent, mss)
+    return sent.segs > 1
+
+
+def _packet_again(t: Tcb, index: i64, mss: i64, most: i64, alone: bool) -> bool:
+    """The same where segments leave one by one: settle which of them Linux would send again as one packet.
+
+    Whether the piece at `index` is one of several; the last of them carries PSH.
+    """
+    queue = t.rtx
+    cut_joined(t, index, mss)
+    sent = queue.items[index]
+    if index > queue.head:
+        former = queue.items[index - 1]
+        if former.joined and not former.sacked and not alone:
+            return True
+        former.joined = False
+    last = index
+    while queue.items[last].joined:
+        following = queue.items[last + 1]
+        if last - index + 1 >= most or following.sacked or following.retransmitted or not following.lost:
+            queue.items[last].joined = False
+            break
+        last += 1
+    return sent.joined
 
 
 def _account_retransmission(t: Tcb, sent: Sent, probe: bool, now: i64) -> None:
@@ -442,24 +489,26 @@ def _collapse(t: Tcb, index: i64, mss: i64) -> None:
     """Let small neighbours ride along in the retransmission, a FIN too (tcp_retrans_try_collapse)."""
     queue = t.rtx
     sent = queue.items[index]
-    while index + 1 < len(queue.items):
-        following = queue.items[index + 1]
-        if following.sacked or following.flags & SYN or sent.length + following.length > mss:
-            return
+    length = sent.length
+    last = index
+    while last + 1 < len(queue.items) and not queue.items[last].end_of_record:
+        following = queue.items[last + 1]
+        length += following.length
+        if following.sacked or following.flags & SYN or length > mss or following.segs > 1:
+            break
         if not seq_leq(following.end_seq, t.wnd_end()):
-            return
-        sent.data = b"".join((sent.data, following.data))
-        sent.length += following.length
-        sent.end_seq = following.end_seq
-        sent.flags |= following.flags & (PSH | FIN)
-        sent.retransmissions |= following.retransmissions
-        t.packets_out -= following.segs
+            break
+        t.packets_out -= 1
         if following.lost:
-            t.lost_out -= following.segs
+            t.lost_out -= 1
         if following.retransmitted:
-            t.retrans_out -= following.segs
-        queue.untouch(following)
-        del queue.items[index + 1]
+            t.retrans_out -= 1
+        if not t.sack_ok and t.sacked_out:
+            # Duplicate ACKs stand for segments, of which there are fewer now (tcp_adjust_pcount).
+            t.sacked_out -= 1
+        last += 1
+    if last > index:
+        queue.absorb(index, last)
 
 
 def start_syn(t: Tcb, now: i64) -> Segment:

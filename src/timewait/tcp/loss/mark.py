@@ -63,11 +63,23 @@ def resegment(t: Tcb, sent: Sent, mss: i64) -> None:
     _count_more(t, sent, sent.segs - before)
 
 
+def cut_joined(t: Tcb, index: i64, mss: i64) -> None:
+    """Cut a sent piece into single segments, still one packet of Linux's."""
+    items = t.rtx.items
+    while items[index].length > mss:
+        split_sent(t, index, mss, mss)
+        items[index].joined = True
+        index += 1
+
+
 def _count_more(t: Tcb, sent: Sent, more: i64) -> None:
     """A sent piece stands for so many segments more, or fewer (tcp_adjust_pcount)."""
     if more == 0:
         return
     t.packets_out += more
+    if more < 0 and not t.sack_ok:
+        # Duplicate ACKs stand for segments, of which there are fewer now.
+        t.sacked_out = t.sacked_out + more if t.sacked_out > -more else 0
     if sent.sacked:
         t.sacked_out += more
     if sent.lost:

@@ -4,7 +4,7 @@ from typing import Final
 
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_leq
-from timewait.wire.packet import FIN, Buffer
+from timewait.wire.packet import FIN, PSH, Buffer
 
 
 class Sent:
@@ -37,6 +37,10 @@ class Sent:
         self.tx_delivered: i64 = 0
         self.tx_app_limited = False
         self.in_time_list = False
+        self.joined = False
+        """Linux has it in one packet (skb) with the piece that follows, though ours left one by one (tcp.tso)."""
+        self.end_of_record = False
+        """MSG_EOR: what follows never shares a segment with it."""
         self.before: Sent | None = None
         self.after: Sent | None = None
 
@@ -177,6 +181,9 @@ class RetransmitQueue:
         rest.tx_delivered_at = sent.tx_delivered_at
         rest.tx_delivered = sent.tx_delivered
         rest.tx_app_limited = sent.tx_app_limited
+        rest.end_of_record = sent.end_of_record
+        sent.end_of_record = False
+        rest.joined = sent.joined
         rest.sacked = sent.sacked
         rest.lost = sent.lost
         rest.retransmitted = sent.retransmitted
@@ -195,6 +202,22 @@ class RetransmitQueue:
                 self.newest = rest
             sent.after = rest
             rest.in_time_list = True
+
+    def absorb(self, index: i64, last: i64) -> None:
+        """The piece at `index` takes in those behind it, up to `last`; its segments the caller counts."""
+        sent = self.items[index]
+        parts = [sent.data]
+        for following in self.items[index + 1 : last + 1]:
+            parts.append(following.data)
+            sent.length += following.length
+            sent.end_seq = following.end_seq
+            sent.flags |= following.flags & (PSH | FIN)
+            sent.retransmissions |= following.retransmissions
+            sent.end_of_record = following.end_of_record
+            sent.joined = following.joined
+            self.untouch(following)
+        sent.data = b"".join(parts)
+        del self.items[index + 1 : last + 1]
 
     def length_from(self, seq: i64) -> i64:
         """Octets from seq to the end of the queue."""
