@@ -33,7 +33,9 @@ COMPILED = (
     "world/offload.py",
     "world/attach.py",
     "run/baton.py",
+    "run/guard.py",
     "run/rounds.py",
+    "run/waiting.py",
 )
 """What is compiled, relative to src/timewait: whole packages and single files."""
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final
 from timewait.base.instant import NEVER
 from timewait.base.ints import i64
 from timewait.run import current
-from timewait.run.errors import MisuseError
 from timewait.run.guard import held_up
 from timewait.run.thread_state import Locals, thread_locals
 from timewait.world.clock import Event, Scheduler
@@ -35,7 +34,10 @@ What = str | tuple[str, Any]
 """What is waited for: words, or a call and the object it is about, which says of itself `describe()`."""
 IDLE: Final = "select"
 """What a strand waits for whose event loop has nothing to do."""
-_running_loop: Final = asyncio.events._get_running_loop
+_running_loop: Final[Any] = asyncio.events._get_running_loop
+_set_running_loop: Final[Any] = asyncio.events._set_running_loop
+_hooks: Final[Any] = sys.get_asyncgen_hooks
+_set_hooks: Final[Any] = sys.set_asyncgen_hooks
 MAX_TURNS: Final = 1_000_000
 """Strands that may run one after another without any time passing: beyond this they only wake each other."""
 
@@ -145,13 +147,6 @@ class Baton:
         """A new strand, which runs in turn."""
         strand = Strand(self, program, name, body)
         strand.wake()
-        return strand
-
-    def running(self, what: str) -> Strand:
-        """The strand that is running. MisuseError outside of the simulation; `what` was asked for."""
-        strand = current.strand
-        if strand is None:
-            raise MisuseError(f"{what} belongs to a simulated host, and no program of it is running")
         return strand
 
     def wait(self, what: What, deadline: int = NEVER) -> bool:
@@ -279,7 +274,8 @@ class Baton:
             strand.greenlet.switch()
         finally:
             current.strand = None
-            strand.loop, strand.hooks = _running_loop(), sys.get_asyncgen_hooks()
+            strand.loop = _running_loop()
+            strand.hooks = _hooks()
 
     def _enter(self, strand: Strand) -> None:
         """Give the OS thread what Python keeps for another strand than the one that ran last."""
@@ -288,12 +284,12 @@ class Baton:
             strand.locals = self.locals.fresh()
         strand.greenlet.parent = self.hub
         if before is None:
-            self.outer = _running_loop(), sys.get_asyncgen_hooks(), self.locals.exchange(strand.locals)
+            self.outer = _running_loop(), _hooks(), self.locals.exchange(strand.locals)
         else:
             before.locals = self.locals.exchange(strand.locals)
         self.inside = strand
-        asyncio.events._set_running_loop(strand.loop)
-        sys.set_asyncgen_hooks(*strand.hooks)
+        _set_running_loop(strand.loop)
+        _set_hooks(*strand.hooks)
 
     def _restore(self) -> None:
         """Give the OS thread back what it had when the hub ran."""
@@ -302,8 +298,8 @@ class Baton:
         loop, hooks, locals_ = self.outer
         self.inside.locals = self.locals.exchange(locals_)
         self.inside = self.outer = None
-        asyncio.events._set_running_loop(loop)
-        sys.set_asyncgen_hooks(*hooks)
+        _set_running_loop(loop)
+        _set_hooks(*hooks)
 
     def _endless(self) -> None:
         names = sorted({f"{strand.program.name} ({shown(strand.what)})" for strand in self.ready})

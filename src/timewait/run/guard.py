@@ -2,6 +2,8 @@
 
 And what would leave the simulation unnoticed, refused: real sockets and child processes made
 below the functions that `modules.py` stands in for, which CPython's audit events show.
+
+Compiled where the packet path is: CPython tells of events wherever strands take turns.
 """
 
 import asyncio.events
@@ -51,13 +53,11 @@ def install() -> None:
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    # The hook outlives the module, whose names are None while the interpreter ends.
-    if current is None or current.strand is None:
-        return
     found = _REFUSED.get(event)
-    if found is not None:
+    if found is not None and current.strand is not None:
         what, remedy = found
-        raise MisuseError(f"{line_of(sys._getframe(1))}: {what} inside the simulation; {remedy}")
+        # Compiled, this has no frame of its own: `line_of` looks for the program's in either case.
+        raise MisuseError(f"{line_of(sys._getframe())}: {what} inside the simulation; {remedy}")
 
 
 def _unawaited(original: Any) -> Any:

@@ -12,6 +12,7 @@ import contextvars
 import math
 import sys
 from asyncio import selector_events
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -19,21 +20,29 @@ from timewait.run import current
 from timewait.run.errors import MisuseError
 from timewait.run.names import getaddrinfo, getnameinfo
 from timewait.run.selector import SimSelector
-from timewait.run.sockets import SimSocket, running
+from timewait.run.sockets import SimSocket
 from timewait.run.transport import SimTransport
+from timewait.run.waiting import running
 from timewait.run.where import line_of
 
 
 class SimLoop(asyncio.SelectorEventLoop):
     """The event loop of a program on a simulated host."""
 
-    _selector: SimSelector  # asyncio's own.
+    # asyncio's own.
+    _selector: SimSelector
+    _ready: "deque[asyncio.Handle]"
+    _debug: bool
+    _closed: bool
 
     def __init__(self) -> None:
         program = running("a simulated event loop").program
         self.program = program
         super().__init__(SimSelector(program))
-        self._selector.rounds.serve(self)
+        rounds = self._selector.rounds
+        rounds.serve(self)
+        # What asyncio's run_forever() asks for, without a method of ours in between.
+        self._run_once = rounds.round
 
     def time(self) -> float:
         """Seconds of the host's monotonic clock."""
@@ -61,8 +70,15 @@ class SimLoop(asyncio.SelectorEventLoop):
         if selector is not None and selector.rounds.strand is not None:
             selector.rounds.strand.wake()
 
-    def _run_once(self) -> None:
-        self._selector.rounds.round()
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """As asyncio's, which is longer by what its debug mode wants."""
+        if self._debug or self._closed:
+            return super().call_soon(callback, *args, context=context)
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
 
     # Transports
 

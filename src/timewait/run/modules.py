@@ -19,13 +19,14 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-from timewait.run import current, guard, openssl, selecting, threads, tls
+from timewait.run import current, dates, guard, openssl, selecting, threads, tls
 from timewait.run.errors import MisuseError
 from timewait.run.loop import new_event_loop
 from timewait.run.names import getaddrinfo, getnameinfo, resolve
@@ -89,14 +90,6 @@ def stand_in(original: Any, inside: Dispatch) -> None:
 # Time
 
 
-def _time_ns(program: Program) -> int:
-    return program.host.wall_ns()
-
-
-def _monotonic_ns(program: Program) -> int:
-    return program.host.monotonic_ns()
-
-
 def _sleep(program: Program, seconds: float) -> None:
     if seconds < 0:
         raise ValueError("sleep length must be non-negative")
@@ -106,24 +99,6 @@ def _sleep(program: Program, seconds: float) -> None:
     until = baton.now() + round(seconds * 1e9)
     while baton.wait(f"sleep({seconds:g})", until):
         pass
-
-
-def _with_now(original: Any, needs_format: bool = False) -> Dispatch:
-    """localtime(), gmtime(), ctime() of the host's own time when no other is given."""
-
-    def inside(program: Program, *args: Any) -> Any:
-        if needs_format:
-            return original(args[0], args[1] if len(args) > 1 else _local(program))
-        return original(program.host.wall_ns() / 1e9 if not args or args[0] is None else args[0])
-
-    return inside
-
-
-_real_localtime: Final = time.localtime
-
-
-def _local(program: Program) -> Any:
-    return _real_localtime(program.host.wall_ns() / 1e9)
 
 
 # Randomness
@@ -165,17 +140,9 @@ def _getsignal(program: Program, number: int) -> Any:
 
 
 def _collect() -> None:
-    stand_in(time.time, lambda program: program.host.wall_ns() / 1e9)
-    stand_in(time.time_ns, _time_ns)
-    for seconds in (time.monotonic, time.perf_counter):
-        stand_in(seconds, lambda program: program.host.monotonic_ns() / 1e9)
-    for count in (time.monotonic_ns, time.perf_counter_ns):
-        stand_in(count, _monotonic_ns)
+    for original, inside in (*dates.stand_ins(), *threads.stand_ins()):
+        stand_in(original, inside)
     stand_in(time.sleep, _sleep)
-    shown: Any
-    for shown in (time.localtime, time.gmtime, time.ctime):
-        stand_in(shown, _with_now(shown))
-    stand_in(time.strftime, _with_now(time.strftime, True))
     shared: Any = vars(random)["_inst"]
     for name, value in list(vars(random).items()):
         if getattr(value, "__self__", None) is shared:
@@ -196,8 +163,6 @@ def _collect() -> None:
     stand_in(signal.signal, _signal)
     stand_in(signal.getsignal, _getsignal)
     stand_in(signal.set_wakeup_fd, lambda program, fd, **options: -1)
-    for original, inside in threads.stand_ins():
-        stand_in(original, inside)
     for name in ("fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve", "execvp"):
         stand_in(getattr(os, name), _refused(f"os.{name}()", CHILD))
     for name in _MULTIPROCESSING:
@@ -221,6 +186,7 @@ def _patch_classes() -> None:
     policy.new_event_loop = new_event_loop(policy.new_event_loop)
     popen: Any = subprocess.Popen
     popen.__init__ = _guarded(popen.__init__, "subprocess", CHILD)
+    dates.patch()
     tls_context: Any = ssl.SSLContext
     tls_context._wrap_bio = openssl.wrap_bio(tls_context._wrap_bio)
     openssl.seed_randomness()
@@ -232,6 +198,8 @@ def _patch_classes() -> None:
         setattr(context, name, _guarded(getattr(context, name), f"multiprocessing.{name}()", CHILD))
     seeded: Any = random.Random
     seeded.seed = _seed(seeded.seed)
+    names: Any = vars(tempfile)["_RandomNameSequence"]
+    names.rng = property(_from_outside(names.rng.fget))
 
 
 _kinds: Final[dict[Any, Any]] = {}
@@ -256,6 +224,19 @@ def _guarded(original: Any, what: str, remedy: str) -> Any:
         return original(*args, **options)
 
     return guarded
+
+
+def _from_outside(original: Any) -> Any:
+    """Called as if no program ran: names of real files are the machine's, and whoever asks first makes their source."""
+
+    def outside(*args: Any) -> Any:
+        strand, current.strand = current.strand, None
+        try:
+            return original(*args)
+        finally:
+            current.strand = strand
+
+    return outside
 
 
 def _seed(original: Any) -> Any:

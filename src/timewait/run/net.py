@@ -27,6 +27,7 @@ from timewait.host.route import Reach, Route
 from timewait.record.record import Record
 from timewait.run import quantity
 from timewait.run.baton import Baton
+from timewait.run.dates import node
 from timewait.run.errors import DeadlockError, OverdueError
 from timewait.run.modules import install
 from timewait.run.names import numeric
@@ -63,6 +64,10 @@ class NetHost:
         """What `random` and os.urandom give its programs."""
         self.secrets = random.Random(net.world.streams.child("secrets of " + host.name).seed)
         """What OpenSSL draws for its programs."""
+        self.node = node(net.world.streams.child("node of " + host.name).seed)
+        """What uuid.getnode() tells its programs."""
+        self.last_stamp = 0
+        """The time in the last uuid1() of its programs."""
         self._booted = 0
         """When it last booted, in ns of the world."""
 

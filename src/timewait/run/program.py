@@ -34,6 +34,8 @@ class Program:
         """Whether it is started anew when its host boots."""
         self.process: Process = host.host.process(name)
         self.strands: list[Strand] = []
+        self.began = host.monotonic_ns()
+        """When it was started, by its host's monotonic clock in ns."""
         self.done = False
         self.killed = False
         self.frozen = False

@@ -16,6 +16,7 @@ from timewait.base.instant import NEVER
 from timewait.base.ints import i64
 from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, File, Watcher
 from timewait.run.baton import IDLE, Baton, GreenletExit, Strand
+from timewait.run.waiting import running
 
 if TYPE_CHECKING:
     from timewait.run.program import Program
@@ -154,7 +155,7 @@ class Rounds:
             until = self._next_timer()
             if until <= baton.clock.now():
                 return
-        strand = baton.running("an event loop")
+        strand = running("an event loop")
         self.strand = strand
         try:
             while baton.leave(strand, IDLE, until):

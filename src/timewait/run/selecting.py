@@ -11,7 +11,8 @@ from timewait.base.instant import NEVER
 from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, File
 from timewait.run.baton import Strand
 from timewait.run.errors import MisuseError
-from timewait.run.sockets import FD_BASE, Waker, running, wait_for
+from timewait.run.sockets import FD_BASE
+from timewait.run.waiting import Waker, running, wait_for
 
 EPOLL_CTL_ADD: Final = 1
 EPOLL_CTL_DEL: Final = 2

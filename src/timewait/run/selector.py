@@ -8,7 +8,7 @@ from timewait.base.errors import os_error
 from timewait.run.program import Program
 from timewait.run.rounds import Interest, Rounds
 from timewait.run.selecting import own
-from timewait.run.sockets import running
+from timewait.run.waiting import running
 
 
 class SimSelector(selectors._BaseSelectorImpl):

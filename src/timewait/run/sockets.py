@@ -14,14 +14,13 @@ from typing import Any, Final
 
 from timewait.base.errors import os_error
 from timewait.base.instant import NEVER
-from timewait.base.ints import i64
-from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, File, Watcher
+from timewait.host.file import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, File
 from timewait.host.process import Process
 from timewait.run import current
-from timewait.run.baton import Strand, What
 from timewait.run.errors import MisuseError
 from timewait.run.names import resolve
 from timewait.run.program import Program
+from timewait.run.waiting import running, wait_for
 from timewait.run.where import line_of
 from timewait.wire.packet import Buffer
 
@@ -30,47 +29,6 @@ MSG_DONTWAIT: Final = 0x40
 _ANY: Final = EPOLLERR | EPOLLHUP
 _READ: Final = EPOLLIN | EPOLLRDHUP | EPOLLPRI | _ANY
 _WRITE: Final = EPOLLOUT | _ANY
-
-
-class Waker(Watcher):
-    """Wakes a strand when a file says that something it waits for happened."""
-
-    def __init__(self, strand: Strand, mask: int) -> None:
-        self.strand, self.mask = strand, mask
-
-    def notify(self, file: File, mask: i64) -> None:
-        if not mask or mask & self.mask:
-            self.strand.wake()
-
-    def file_released(self, file: File) -> None:
-        self.strand.wake()
-
-
-def running(what: str) -> Strand:
-    """The running strand. MisuseError outside of a simulation."""
-    strand = current.strand
-    if strand is None:
-        raise MisuseError(f"{what}: this socket belongs to a simulated host, and no program of it is running")
-    return strand
-
-
-def wait_for(file: File, mask: int, what: What, deadline: int = NEVER, news: bool = False) -> bool:
-    """Hand over the baton until `file` is ready for `mask`; False if the deadline came first.
-
-    news: what it is ready for now did not help (an error in the error queue is no data), so something must happen.
-    """
-    strand = running(str(what))
-    wait = strand.baton.wait
-    waker = Waker(strand, mask)
-    file.watch(waker)
-    try:
-        while file.refs > 0 and (news or not file.poll() & mask):
-            if not wait(what, deadline):
-                return False
-            news = False
-        return True
-    finally:
-        file.unwatch(waker)
 
 
 class SimSocket(socket.socket):
@@ -260,21 +218,18 @@ class SimSocket(socket.socket):
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
-        if self._timeout == 0.0 or flags & MSG_DONTWAIT:
+        file = self._file
+        if self._timeout == 0.0 or flags & MSG_DONTWAIT or file is None or getattr(file, "listener", None) is not None:
             return self._process.recv(self._fd, bufsize, flags)
         deadline = self._deadline()
+        news = False
         while True:
-            self._await_data("recv", deadline)
+            # Waiting comes before asking, which costs an exception where nothing is there.
+            self._wait(_READ, "recv", deadline, news)
             try:
                 return self._process.recv(self._fd, bufsize, flags)
             except BlockingIOError:
-                self._wait(_READ, "recv", deadline, news=True)
-
-    def _await_data(self, call: str, deadline: int) -> None:
-        """Wait before asking, where it is known that nothing would be given: an exception less."""
-        file = self._file
-        if file is not None and not file.poll() & _READ and getattr(file, "listener", None) is None:
-            self._wait(_READ, call, deadline)
+                news = True
 
     def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Any]:
         deadline = self._deadline()
@@ -342,13 +297,17 @@ class SimSocket(socket.socket):
         return done
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        view = memoryview(data).cast("B")
+        rest: Buffer = data if isinstance(data, bytes) else memoryview(data).cast("B")
         deadline = self._deadline()
-        while view:
+        while rest:
             try:
-                view = view[self._process.send(self._fd, view, flags) :]
+                done = self._process.send(self._fd, rest, flags)
             except BlockingIOError:
                 self._wait(_WRITE, "sendall", deadline)
+            else:
+                if done == len(rest):
+                    return
+                rest = memoryview(rest)[done:]
 
     def sendto(self, data: Any, *rest: Any) -> int:
         flags, address = rest if len(rest) == 2 else (0, rest[0])

@@ -5,6 +5,7 @@ process's recv() to the protocol and from the protocol to send(), without a sock
 in between.
 """
 
+import asyncio
 from asyncio import selector_events
 from typing import Any
 
@@ -21,6 +22,7 @@ class SimTransport(selector_events._SelectorSocketTransport):  # type: ignore[na
     _eof: bool
     _empty_waiter: Any
     _loop: Any
+    _buffered: bool
 
     def __init__(
         self, loop: Any, sock: SimSocket, protocol: Any, waiter: Any = None, extra: Any = None, server: Any = None
@@ -30,7 +32,14 @@ class SimTransport(selector_events._SelectorSocketTransport):  # type: ignore[na
         self._take, self._give = process.recv, process.send
         super().__init__(loop, sock, protocol, waiter, extra, server)
 
-    def _read_ready__data_received(self) -> None:
+    def set_protocol(self, protocol: Any) -> None:
+        super().set_protocol(protocol)
+        self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
+
+    def _read_ready(self) -> None:
+        if self._buffered:
+            self._read_ready__get_buffer()
+            return
         if self._conn_lost:
             return
         try:
