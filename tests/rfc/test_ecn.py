@@ -107,3 +107,105 @@ def test_an_echo_reduces_the_window_once_and_is_answered_with_cwr(peers):
     assert [text for text in flags(seen) if "C" in text] == [flags(seen)[0]]
     assert flags(seen)[0] in ("AC", "PAC")
     assert struct.unpack_from("I", raw, 196)[0] == 10, "tcpi_delivered_ce"
+
+
+@both
+def test_cwr_ends_the_echo_on_a_pure_acknowledgment_too(peers):
+    peer = peers()
+    agreed(peer)
+    assert flags(peer.inject("A", seq=1, ack=1, data=MSS, tos=CE)) == ["AE"]
+    assert peer.inject("ACK-CWR", seq=1 + MSS, ack=1) == []
+    assert flags(peer.inject("A", seq=1 + MSS, ack=1, data=MSS, tos=ECT0)) == ["A"]
+
+
+@both
+def test_a_duplicate_does_not_begin_an_echo_but_its_cwr_ends_one(peers):
+    peer = peers()
+    agreed(peer)
+    assert flags(peer.inject("A", seq=1, ack=1, data=MSS, tos=ECT0)) == ["A"]
+    assert flags(peer.inject("A", seq=1, ack=1, data=MSS, tos=CE)) == ["A"]
+    assert flags(peer.inject("A", seq=1 + MSS, ack=1, data=MSS, tos=CE)) == ["AE"]
+    assert flags(peer.inject("ACK-CWR", seq=1 + MSS, ack=1, data=MSS, tos=ECT0)) == ["A"]
+
+
+@both
+def test_what_is_out_of_order_begins_an_echo_and_a_marked_fin_does_not(peers):
+    peer = peers()
+    agreed(peer)
+    assert flags(peer.inject("A", seq=1 + MSS, ack=1, data=MSS, tos=CE)) == ["AE"]
+    other = peers()
+    agreed(other)
+    assert flags(other.inject("FA", seq=1, ack=1, tos=CE) or other.run(0.3)) == ["A"]
+
+
+@both
+def test_probes_and_resets_carry_the_echo(peers):
+    peer = peers()
+    fd = agreed(peer)
+    peer.app.setsockopt(fd, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    peer.app.setsockopt(fd, socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+    assert flags(peer.inject("A", seq=1, ack=1, data=MSS, tos=CE)) == ["AE"]
+    assert flags(peer.run(1.5)) == ["AE"], "a keepalive probe"
+    peer.inject("A", seq=1 + MSS, ack=1, window=0)
+    peer.app.send(fd, b"abc")
+    probes = peer.run(0.5)
+    assert probes and set(flags(probes)) == {"AE"} and set(tos(probes)) == {0}
+    peer.app.setsockopt(fd, socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.app.close(fd)
+    assert flags(peer.take()) == ["RAE"]
+
+
+@both
+def test_what_has_no_connection_is_never_ect(peers):
+    """RST, the ACK of a half-open connection and of TIME-WAIT, whatever they answer and were sent before."""
+    peer = peers()
+    seen = peer.put(peer.new_flow(41000, 81).segment("S", tos=CE))
+    seen += peer.put(peer.new_flow(41001, 81).segment("A", tos=ECT0))
+    listener = peer.listen()
+    half_open = peer.new_flow(41002)
+    half_open.inject("SYN-ECE-CWR", mss=MSS, ts=1000)
+    seen += half_open.inject("A", seq=10**6, ack=1, data=10, tos=CE, ts=1001)
+    peer.inject("SYN-ECE-CWR", mss=MSS)
+    peer.inject("A", seq=1, ack=1)
+    fd = peer.accept(listener)
+    peer.app.send(fd, b"abc")
+    assert tos(peer.take()) == [ECT0]
+    peer.app.close(fd)
+    seen += peer.take()
+    peer.inject("A", seq=1, ack=5)
+    seen += peer.inject("FA", seq=1, ack=5, tos=ECT0)
+    seen += peer.inject("FA", seq=1, ack=5, tos=CE)
+    assert flags(seen) == ["RA", "R", "A", "FA", "A", "A"]
+    assert set(tos(seen)) == {0}
+
+
+@both
+def test_a_repeated_syn_ack_still_agrees(peers):
+    peer = peers()
+    peer.listen()
+    seen = peer.inject("SYN-ECE-CWR", mss=MSS) + peer.run(3.5)
+    assert flags(seen) == ["SAE"] * 3
+
+
+@both
+def test_the_ecn_bits_of_ip_tos_are_not_the_programs(peers):
+    peer = peers()
+    listener = peer.listen(80, 128, (0, 1, 0x13))
+    (answer,) = peer.inject("SYN-ECE-CWR", mss=MSS)
+    assert answer.segment.tos == 0x10
+    peer.inject("A", seq=1, ack=1)
+    fd = peer.accept(listener)
+    assert peer.app.getsockopt(fd, 0, 1) == 0x10
+    peer.app.send(fd, b"abc")
+    assert [each.segment.tos for each in peer.take()] == [0x12]
+
+
+@both
+def test_a_lost_syn_counts_as_a_reduction(peers):
+    """The first data of a connection whose SYN was repeated says CWR."""
+    peer = peers({"net.ipv4.tcp_ecn": 1})
+    fd = peer.connect()
+    assert len(peer.run(1.5)) == 2
+    peer.inject("SYN-ACK-ECE", mss=MSS, ack=1)
+    peer.app.send(fd, b"abc")
+    assert flags(peer.take()) == ["PAC"]

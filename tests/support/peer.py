@@ -28,7 +28,7 @@ from timewait.host.procfs import SocketRow
 from timewait.record.match import parse_flags
 from timewait.tcp.states import State
 from timewait.wire.address import pack, show
-from timewait.wire.options import NAMES, encode
+from timewait.wire.options import NAMES, decode, encode
 from timewait.wire.packet import ACK, SYN, IcmpMessage, Packet, Segment, make_flow
 from timewait.wire.parse import parse
 from timewait.world.kernel import KernelHost
@@ -147,6 +147,8 @@ class Flow:
             ((left + (self.irs or 0)) % 2**32, (right + (self.irs or 0)) % 2**32) for left, right in sack
         )
         if options is not None:
+            # A simulated host is handed the segment itself: it must find in the fields what the octets say.
+            decode(made, options)
             made.raw_options = options
         for name, value in fields.items():
             setattr(made, name, value)

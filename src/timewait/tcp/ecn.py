@@ -130,7 +130,8 @@ def repeats(t: Tcb, seg: Segment) -> None:
 
 def queue_cwr(t: Tcb) -> None:
     """The window is reduced, and the peer is to know; accurate ECN has no such signal (tcp_ecn_queue_cwr)."""
-    t.ecn_queue_cwr = t.ecn_ok and not is_accurate(t)
+    ac = t.accecn
+    t.ecn_queue_cwr = t.ecn_ok and (ac is None or not (ac.agreed or ac.asked))
 
 
 def data_arrived(t: Tcb, seg: Segment) -> None:
