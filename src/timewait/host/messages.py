@@ -5,7 +5,7 @@ import struct
 from typing import Final
 
 from timewait.base.errors import os_error
-from timewait.base.ints import i64
+from timewait.base.ints import i16, i64
 from timewait.host.errqueue import ORIGIN_ZEROCOPY, RX_SOFTWARE, SOFTWARE, timestamps
 from timewait.host.ports import AF_INET6
 from timewait.host.sockopt import (
@@ -77,7 +77,7 @@ def _from_error_queue(sock: TcpSocket, size: int, room: int) -> Received:
         # Whoever reads the report has heard of it: SO_ERROR says nothing any more (sock_dequeue_err_skb).
         t = sock.tcb
         if t is not None:
-            t.err = next((other.number for other in queue.entries if other.packet is not None), 0)
+            t.err = i16(next((other.number for other in queue.entries if other.packet is not None), 0))
     length = entry.size if entry.size < size else size
     controls: list[Control] = []
     if entry.stamp >= 0 and entry.origin != ORIGIN_ZEROCOPY and sock.options.timestamping & SOFTWARE:

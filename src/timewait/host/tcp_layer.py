@@ -4,7 +4,7 @@ import errno
 
 from timewait.base.errors import os_error
 from timewait.base.instant import MSEC, NEVER
-from timewait.base.ints import i64
+from timewait.base.ints import i16, i64
 from timewait.base.rng import keyed_hash
 from timewait.base.seq import seq_between
 from timewait.host.half_open import connection_request, cookie_ack, for_request, forget_request, request_timer
@@ -284,7 +284,7 @@ class TcpLayer(TcpTables):
             self.net.counters.TcpExtOutOfWindowIcmps += 1
             return False
         if number == 0:
-            t.err_soft = reported.errno
+            t.err_soft = i16(reported.errno)
         elif bsd.icmp_may_rst and t.state is SYN_SENT:
             fail(t, number, Cause.ICMP_ERROR, now)
             self.after(t, now)

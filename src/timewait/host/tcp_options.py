@@ -4,7 +4,7 @@ import errno
 
 from timewait.base.errors import UsageError, os_error
 from timewait.base.instant import MSEC, SEC
-from timewait.base.ints import i64
+from timewait.base.ints import i16, i64
 from timewait.base.native import mypyc_attr
 from timewait.host.sockopt import (
     FREEBSD,
@@ -152,7 +152,7 @@ class TcpOptions(Wishes):
     def apply(self, t: Tcb) -> None:
         """Hand everything to a new connection."""
         t.wishes = self
-        t.nonagle = self.nonagle
+        t.nonagle = i16(self.nonagle)
         t.keepalive = self.keepalive
         t.no_options = self.no_options
         t.urg_inline = self.oob_inline
@@ -226,11 +226,11 @@ class TcpOptions(Wishes):
         if name == TCP_NODELAY:
             self.nonagle = self.nonagle | NAGLE_OFF if number else self.nonagle & ~NAGLE_OFF
             if t is not None:
-                t.nonagle = self.nonagle
+                t.nonagle = i16(self.nonagle)
         elif name == TCP_CORK:
             self.nonagle = self.nonagle | NAGLE_CORK if number else self.nonagle & ~NAGLE_CORK
             if t is not None:
-                t.nonagle = self.nonagle
+                t.nonagle = i16(self.nonagle)
         elif name == TCP_QUICKACK:
             self._set_quickack(number, t)
         elif name == TCP_MAXSEG:

@@ -183,7 +183,7 @@ def _after_clean(t: Tcb, seg: Segment, ack: i64, prior_una: i64, found: AckState
     if t.tlp_active:
         is_duplicate = not found.flag & (F_UNA_ADVANCED | F_DATA | F_WIN_UPDATE)
         process_tlp_ack(t, ack, is_duplicate, bool(found.flag & F_DSACKING), now)
-    if dubious(found.flag, t.ca_state):
+    if dubious(found.flag, i64(t.ca_state)):
         if not found.flag & (F_UNA_ADVANCED | F_DATA | F_WIN_UPDATE | F_DATA_ACKED | F_SYN_ACKED | F_DSACKING):
             duplicates = 1
         fast_retransmit_alert(t, found, duplicates, prior_una, now)

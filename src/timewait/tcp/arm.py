@@ -1,7 +1,7 @@
 """Arming the retransmission slot (Linux tcp_reset_xmit_timer, tcp_rearm_rto)."""
 
 from timewait.base.instant import NEVER
-from timewait.base.ints import i64
+from timewait.base.ints import i16, i64
 from timewait.tcp.rtt import rto_max
 from timewait.tcp.tcb import RTO_MIN, TIMER_NONE, TIMER_PROBE0, TIMER_RTO, Tcb
 
@@ -9,7 +9,7 @@ from timewait.tcp.tcb import RTO_MIN, TIMER_NONE, TIMER_PROBE0, TIMER_RTO, Tcb
 def arm(t: Tcb, kind: i64, delay: i64, now: i64) -> None:
     """Let the slot fire as `kind` after `delay` ns, at most the RTO limit."""
     limit = rto_max(t)
-    t.rtx_kind = kind
+    t.rtx_kind = i16(kind)
     t.rtx_at = now + (delay if delay < limit else limit)
 
 

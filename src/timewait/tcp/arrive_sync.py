@@ -8,7 +8,7 @@ import errno
 from typing import Final
 
 from timewait.base.instant import MSEC, SEC
-from timewait.base.ints import i64
+from timewait.base.ints import i16, i64
 from timewait.base.seq import seq_diff, seq_geq, seq_gt, seq_lt
 from timewait.tcp.accecn import arrived, syn_arrived_again
 from timewait.tcp.ack import ACK_OK, ack_drop_reason, process_ack
@@ -400,7 +400,7 @@ def icmp_error(t: Tcb, number: i64, connected: bool, now: i64) -> None:
         fail(t, number, Cause.ICMP_ERROR, now)
     elif t.wishes.hears_errors:
         # IP_RECVERR: the program wants to know at once, and the connection goes on.
-        t.err = number
+        t.err = i16(number)
         t.wake |= WAKE_ERR
     else:
-        t.err_soft = number
+        t.err_soft = i16(number)

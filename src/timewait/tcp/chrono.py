@@ -1,6 +1,6 @@
 """Where a sender's time goes: busy, held up by the peer's window, or by its own buffer (tcp_chrono_start, _stop)."""
 
-from timewait.base.ints import i64
+from timewait.base.ints import i16, i64
 from timewait.base.seq import seq_diff
 from timewait.tcp.segments import current_mss
 from timewait.tcp.tcb import CHRONO_BUSY, CHRONO_IDLE, CHRONO_RWND, CHRONO_SNDBUF, Tcb
@@ -12,7 +12,7 @@ def account(t: Tcb, now: i64) -> None:
     if kind == t.chrono:
         return
     _add(t, now)
-    t.chrono = kind
+    t.chrono = i16(kind)
     t.chrono_since = now
 
 

@@ -1,7 +1,7 @@
 """How a connection ends before its time: errors, resets, giving up (tcp_done, tcp_reset, tcp_write_err)."""
 
 from timewait.base.instant import NEVER
-from timewait.base.ints import i64
+from timewait.base.ints import i16, i64
 from timewait.base.seq import seq_leq
 from timewait.tcp.reasons import Why
 from timewait.tcp.segments import reset_for, reset_segment
@@ -54,7 +54,7 @@ def finish(t: Tcb, cause: Cause, now: i64) -> None:
 
 def fail(t: Tcb, errno: i64, cause: Cause, now: i64) -> None:
     """End the connection and let the program know why: `errno` is reported once."""
-    t.err = errno
+    t.err = i16(errno)
     t.wake |= WAKE_ERR
     finish(t, cause, now)
 

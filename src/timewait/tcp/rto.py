@@ -107,7 +107,7 @@ def _give_up_bsd(t: Tcb, now: i64) -> bool:
 def time_out(t: Tcb, cause: Cause, now: i64) -> None:
     """The connection is dead: ETIMEDOUT, or what ICMP said before (tcp_write_err)."""
     t.net.counters.TcpExtTCPAbortOnTimeout += 1
-    fail(t, t.err_soft if t.err_soft else errno.ETIMEDOUT, cause, now)
+    fail(t, i64(t.err_soft) if t.err_soft else errno.ETIMEDOUT, cause, now)
 
 
 def retransmit_timer(t: Tcb, now: i64) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from timewait.base.deadlines import Deadline
 from timewait.base.instant import NEVER, SEC
-from timewait.base.ints import i32, i64
+from timewait.base.ints import i16, i32, i64
 from timewait.base.native import mypyc_attr
 from timewait.tcp.ace import AccurateEcn
 from timewait.tcp.cc.base import NO_PACING, CongestionControl
@@ -166,6 +166,15 @@ class Tcb(Endpoint):
     rexmit_new: bool
     watched: bool
     bsd: bool
+    # So do these, four of them.
+    rtx_kind: i16
+    ca_state: i16
+    chrono: i16
+    nonagle: i16
+    shutdown_mask: i16
+    ack_pending: i16
+    err_soft: i16
+    err: i16
 
     def __init__(self, net: Net, laddr: bytes, lport: i64, raddr: bytes, rport: i64) -> None:
         self.kind = KIND_TCB
@@ -272,7 +281,7 @@ class Tcb(Endpoint):
         """A probe took the data off the buffer of the FIN, which keeps the PSH."""
         self.sndbuf: i64 = net.sysctl.tcp_wmem[1]
         self.sndbuf_locked = False
-        self.nonagle: i64 = 0
+        self.nonagle = 0
         self.records_queued = False
         """Some unsent chunk ends a record (MSG_EOR)."""
         self.more_to_come = False
@@ -336,7 +345,7 @@ class Tcb(Endpoint):
         self.ssthresh: i64 = INFINITE_SSTHRESH
         self.prior_ssthresh: i64 = 0
         self.prior_cwnd: i64 = 0
-        self.ca_state: i64 = CA_OPEN
+        self.ca_state = CA_OPEN
         self.high_seq: i64 = 0
         """SND.NXT when the current reduction began."""
         self.undo_marker: i64 = 0
@@ -417,7 +426,7 @@ class Tcb(Endpoint):
         self.rcv_rtt_time: i64 = 0
 
         # Acknowledgments to send.
-        self.ack_pending: i64 = 0
+        self.ack_pending = 0
         self.quick: i64 = 0
         """Immediate acknowledgments left in quick mode."""
         self.pingpong: i64 = 0
@@ -443,7 +452,7 @@ class Tcb(Endpoint):
         self.syn_data_acked = False
 
         # Timers: absolute deadlines.
-        self.rtx_kind: i64 = TIMER_NONE
+        self.rtx_kind = TIMER_NONE
         self.rtx_at: i64 = NEVER
         self.delack_at: i64 = NEVER
         self.keepalive_at: i64 = NEVER
@@ -459,12 +468,12 @@ class Tcb(Endpoint):
         self.wishes: Wishes = NOTHING
         """Values of socket options, shared with other connections: never assigned to through here."""
         self.keepalive = False
-        self.shutdown_mask: i64 = 0
+        self.shutdown_mask = 0
         self.orphan = False
         """close() was called: no program is left (SOCK_DEAD)."""
-        self.err: i64 = 0
+        self.err = 0
         """errno to report once (sk_err)."""
-        self.err_soft: i64 = 0
+        self.err_soft = 0
         self.passive = False
         self.wake: i64 = 0
         """Readiness changes since the owner last looked."""
@@ -479,7 +488,7 @@ class Tcb(Endpoint):
         """Segments made at once (resets, probes, retransmissions), in order, before anything pulled."""
 
         # Figures for TCP_INFO.
-        self.chrono: i64 = CHRONO_IDLE
+        self.chrono = CHRONO_IDLE
         """What the sender is doing or held up by."""
         self.chrono_since: i64 = 0
         self.chrono_busy: i64 = 0

@@ -281,7 +281,7 @@ class Bbr(CongestionControl):
 
     def _recover_or_restore(self, t: "Tcb", rs: RateSample, acked: i64) -> bool:
         """Packet conservation in the first round of a recovery; the old window afterwards."""
-        state = t.ca_state
+        state = i64(t.ca_state)
         cwnd = t.cwnd
         in_flight = t.packets_in_flight()
         if rs.losses > 0:

@@ -1,6 +1,6 @@
 """Marks on sent pieces, with the connection's segment counts kept in step, and the congestion state."""
 
-from timewait.base.ints import i64
+from timewait.base.ints import i16, i64
 from timewait.base.seq import seq_lt
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.tcb import CA_CWR, CA_LOSS, CA_RECOVERY, Tcb
@@ -10,7 +10,7 @@ def set_ca_state(t: Tcb, state: i64, now: i64) -> None:
     """Change the congestion state; the algorithm hears of it first (tcp_set_ca_state)."""
     if t.cc is not None:
         t.cc.state_changes(t, state, now)
-    t.ca_state = state
+    t.ca_state = i16(state)
 
 
 def current_ssthresh(t: Tcb) -> i64:
