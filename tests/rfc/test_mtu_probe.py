@@ -315,7 +315,6 @@ def too_big(peer, sent, mtu):
     message.src, message.dst = pack("10.0.0.2"), pack("10.0.0.1")
     message.proto, message.ttl, message.type, message.code, message.rest = PROTO_ICMP, 64, 3, 4, mtu
     message.payload = serialize(sent.packet)[:28]
-    message.length = len(message.payload)
     return peer.put(message)
 
 
