@@ -1,7 +1,11 @@
 """The share of the receive buffer that counts as window is measured from the segments that come (Linux since 6.6)."""
 
+import socket
+from contextlib import suppress
+
 import pytest
 
+from support.peer import both
 from timewait.base.instant import MSEC, SEC
 from timewait.record.match import Match
 from timewait.wire.packet import Segment
@@ -72,3 +76,50 @@ def test_a_taken_over_time_wait_reckons_with_timestamps_in_its_first_window():
         world.run(2 * SEC)
     windows = [int(entry.packet.window) for entry in world.record.select(Match("sent", host="client", flags="S"))]
     assert windows == [64240, 65160]
+
+
+def fed(peer, *, hole_at=0):
+    """SO_RCVBUF after each of seven bursts, which a program reads when they are complete."""
+    listener = peer.listen()
+    flow = peer.new_flow(40000)
+    flow.handshake(mss=1460, wscale=10, sack_ok=True, ts=1000)
+    fd = peer.accept(listener)
+
+    def inject(seq):
+        peer.cable.pipe.send(flow.segment("A", seq=seq, data=1448, ts=(1001, flow.tsval)))
+
+    sizes, seq = [], 1
+    # What comes before the first echo of a later timestamp is no sample of the round trip.
+    peer.run(0.01)
+    for count in (1, 10, 20, 30, 40, 40, 40):
+        hole = 0
+        for number in range(count):
+            if count == hole_at and number == 3 and not hole:
+                hole = seq
+            else:
+                inject(seq)
+            seq += 1448
+        peer.take()
+        if hole:
+            inject(hole)
+            peer.take()
+        with suppress(BlockingIOError):
+            while peer.app.recv(fd, 1 << 20):
+                pass
+        peer.run(0.04)
+        sizes.append(peer.app.getsockopt(fd, socket.SOL_SOCKET, socket.SO_RCVBUF))
+        hole_at = 0 if hole else hole_at
+    return sizes
+
+
+@both
+def test_a_program_that_reads_late_needs_no_larger_buffer(peers):
+    # What still waits when it begins to read is subtracted from what it has read (tcp_rcv_space_adjust since 6.16).
+    assert fed(peers()) == [131072] * 7
+
+
+@both
+def test_the_buffer_grows_for_what_is_out_of_order(peers):
+    # 36 segments beyond a gap, and twice the ten that were assumed at first (tcp_rcvbuf_grow).
+    larger = (2 * 14480 + 37 * 1448) * 256 // 160
+    assert fed(peers(), hole_at=40) == [131072] * 4 + [larger] * 3

@@ -154,7 +154,7 @@ def receive(t: Tcb, size: i64, peek: bool, now: i64) -> bytes:
     if t.rcv_queued > 0:
         data = read_to_mark(t, size, peek) if t.urg_valid else read(t, size, peek)
         if not peek:
-            tune_buffer(t, now)
+            tune_buffer(t, len(data), now)
             program_read(t, len(data))
         if data or size == 0:
             return data
@@ -170,7 +170,7 @@ def receive_views(t: Tcb, now: i64) -> list[Buffer]:
     if t.rcv_queued > 0:
         count = t.rcv_queued
         views = read_views(t)
-        tune_buffer(t, now)
+        tune_buffer(t, count, now)
         program_read(t, count)
         return views
     _nothing_to_read(t)

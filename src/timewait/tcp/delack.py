@@ -22,7 +22,7 @@ from timewait.tcp.tcb import (
     DELACK_MAX,
     Tcb,
 )
-from timewait.tcp.window import grow_window, measure_overhead, measure_receiver_rtt, usable_window
+from timewait.tcp.window import WELL_FILLED, grow_window, measure_overhead, measure_receiver_rtt, usable_window
 from timewait.wire.packet import PSH, Segment
 
 TICK = SEC // 250
@@ -108,7 +108,7 @@ def data_received(t: Tcb, seg: Segment, now: i64) -> None:
             # The peer was idle for so long that it restarts slow start.
             incr_quickack(t, MAX_QUICKACKS)
     t.lrcvtime = now
-    if length >= 128:
+    if length >= WELL_FILLED:
         grow_window(t, length)
 
 

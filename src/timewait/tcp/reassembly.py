@@ -8,7 +8,7 @@ from timewait.base.seq import seq_diff, seq_geq, seq_gt, seq_leq, seq_lt
 from timewait.tcp.delack import ack_now, data_received, enter_quickack_mode
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.tcb import WAKE_IN, Tcb
-from timewait.tcp.window import free_space
+from timewait.tcp.window import WELL_FILLED, free_space, grow_buffer, grow_window
 from timewait.wire.packet import FIN, Buffer, Segment
 
 MAX_SACK_ISLANDS: Final = 4
@@ -157,6 +157,11 @@ def _out_of_order(t: Tcb, seg: Segment, now: i64) -> None:
         _set_dsack(t, seg.seq, (seg.seq + seg.length) & 0xFFFFFFFF)
     if t.sack_ok:
         _report_island(t, seg.seq, (seg.seq + seg.length + (seg.flags & FIN)) & 0xFFFFFFFF)
+        if seg.length >= WELL_FILLED:
+            # Without SACK the window stays, for an ACK with another one would be no duplicate.
+            grow_window(t, seg.length)
+    if t.net.profile.scaling_ratio and not t.orphan:
+        grow_buffer(t, t.rcvq_space)
     t.ack_pending |= 1
     enter_quickack_mode(t, 16)
     ack_now(t, Why.DUP_ACK)

@@ -23,6 +23,9 @@ SKB_SIZE: Final = 256
 RATIO_ONE: Final = 256
 """1 << TCP_RMEM_TO_WIN_SCALE."""
 
+WELL_FILLED: Final = 128
+"""Shorter segments waste too much of the buffer for the window to grow by them (tcp_event_data_recv)."""
+
 MSS_LEAST: Final = 88
 """TCP_MIN_MSS."""
 
@@ -198,6 +201,9 @@ def measure_receiver_rtt(t: Tcb, length: i64, tsecr: i64, now: i64) -> None:
         t.rcv_rtt_seq = tsecr
         sent_ms = (tsecr - t.ts_offset) & 0xFFFFFFFF
         delta_ms = (now // 1_000_000 - sent_ms) & 0xFFFFFFFF
+        if delta_ms == 0 and t.net.profile.scaling_ratio:
+            # Since 6.16 less than a millisecond is no sample.
+            return
         sample = (delta_ms if delta_ms else 1) * 1000
     else:
         if t.rcv_rtt_time == 0 or seq_diff(t.rcv_nxt, t.rcv_rtt_seq) >= 0:
@@ -209,31 +215,73 @@ def measure_receiver_rtt(t: Tcb, length: i64, tsecr: i64, now: i64) -> None:
             return
     if t.rcv_rtt_us == 0 or sample < t.rcv_rtt_us:
         t.rcv_rtt_us = sample
+    elif t.rcv_queued > length and t.net.profile.scaling_ratio:
+        # The program has not read what came before: a long trip then is of its own making (tcp_rcv_rtt_update).
+        return
     else:
         t.rcv_rtt_us += (sample - t.rcv_rtt_us) >> 3
 
 
-def tune_buffer(t: Tcb, now: i64) -> None:
-    """Grow the receive buffer when the program reads more than the last window per RTT (tcp_rcv_space_adjust)."""
+def tune_buffer(t: Tcb, count: i64, now: i64) -> None:
+    """The program took `count` octets: grow the receive buffer when it takes more per RTT than the last window.
+
+    What still waits is subtracted: a program that cannot keep up needs no larger buffer
+    (tcp_rcv_space_adjust since 6.16). Linux looks after each segment it copies, so that the
+    first one of a read decides.
+    """
     elapsed = (now - t.rcvq_time) // USEC
     if t.rcv_rtt_us == 0 or elapsed < t.rcv_rtt_us:
         return
+    if not t.net.profile.scaling_ratio:
+        _tune_buffer_before_6_16(t)
+    else:
+        rest = count - t.rcv_mss
+        seen = (t.copied_seq - rest) & 0xFFFFFFFF if rest > 0 else t.copied_seq
+        copied = seq_diff(seen, t.rcvq_seq) - seq_diff(t.rcv_nxt, seen)
+        if copied > t.rcvq_space:
+            grow_buffer(t, copied)
+        t.rcvq_seq = seen
+    t.rcvq_time = now
+
+
+def grow_buffer(t: Tcb, space: i64) -> None:
+    """`space` octets are read per RTT: room for twice that, for a sender in slow start, and for what is out of order.
+
+    tcp_rcvbuf_grow.
+    """
+    before = t.rcvq_space
+    t.rcvq_space = space
+    sysctl = t.net.sysctl
+    if not sysctl.tcp_moderate_rcvbuf or t.rcvbuf_locked or before <= 0:
+        return
+    window = 2 * space
+    window += 2 * (window * (space - before) // before)
+    if t.ofo_seqs and t.ofo_data:
+        window += t.ofo_seqs[-1] + len(t.ofo_data[-1]) - t.bytes_received
+    _set_buffer(t, window)
+
+
+def _tune_buffer_before_6_16(t: Tcb) -> None:
     copied = seq_diff(t.copied_seq, t.rcvq_seq)
     if copied > t.rcvq_space:
-        sysctl = t.net.sysctl
-        if sysctl.tcp_moderate_rcvbuf and not t.rcvbuf_locked and t.rcvq_space > 0:
+        if t.net.sysctl.tcp_moderate_rcvbuf and not t.rcvbuf_locked and t.rcvq_space > 0:
             window = 2 * copied + 16 * t.advmss
             window += 2 * (window * (copied - t.rcvq_space) // t.rcvq_space)
-            wanted = window * RATIO_ONE // t.scaling_ratio if t.scaling_ratio else space_from_window(sysctl, window)
-            most: i64 = sysctl.tcp_rmem[2]
-            if wanted > most:
-                wanted = most
-            if wanted > t.rcvbuf:
-                t.rcvbuf = wanted
-                t.window_clamp = full_space(t)
+            _set_buffer(t, window)
         t.rcvq_space = copied
     t.rcvq_seq = t.copied_seq
-    t.rcvq_time = now
+
+
+def _set_buffer(t: Tcb, window: i64) -> None:
+    """The buffer that offers `window`, if it is larger and allowed; the clamp follows."""
+    sysctl = t.net.sysctl
+    wanted = window * RATIO_ONE // t.scaling_ratio if t.scaling_ratio else space_from_window(sysctl, window)
+    most: i64 = sysctl.tcp_rmem[2]
+    if wanted > most:
+        wanted = most
+    if wanted > t.rcvbuf:
+        t.rcvbuf = wanted
+        t.window_clamp = full_space(t)
 
 
 def start_receiving(t: Tcb, now: i64) -> None:
