@@ -179,7 +179,7 @@ def _fast_ack(t: Tcb, seg: Segment, ack: i64, now: i64) -> None:
 def _after_clean(t: Tcb, seg: Segment, ack: i64, prior_una: i64, found: AckState, now: i64) -> None:
     """Losses and timers, once the queue is cleaned."""
     duplicates: i64 = 0
-    update_reorder_window(t)
+    update_reorder_window(t, found.rate.prior_delivered)
     if t.tlp_active:
         is_duplicate = not found.flag & (F_UNA_ADVANCED | F_DATA | F_WIN_UPDATE)
         process_tlp_ack(t, ack, is_duplicate, bool(found.flag & F_DSACKING), now)
@@ -280,7 +280,7 @@ def _clean_queue(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> N
             if not seq_gt(sent.end_seq, t.high_seq):
                 found.flag |= F_ORIG_SACK_ACKED
         rate_delivered(t, sent, found.rate)
-        _forget_sent(t, sent, found, now)
+        _forget_sent(t, seg, sent, found, now)
         found.flag |= F_SYN_ACKED if sent.flags & SYN else F_DATA_ACKED
         queue.pop_first()
     if queue.empty():
@@ -299,10 +299,13 @@ def _clean_queue(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> N
             found.flag |= F_SET_TIMER
     if t.cc is not None:
         t.cc.acked(t, found.rate.rtt_us, now)
-    if found.flag & F_UNA_ADVANCED and not t.sack_ok:
-        remove_reno_sacks(t, acked)
     if t.sack_ok:
         note_late(t, found)
+    elif found.flag & (F_DATA_ACKED | F_SYN_ACKED):
+        remove_reno_sacks(t, acked)
+        if found.flag & F_RETRANS_DATA_ACKED:
+            # Without SACK nothing tells which of them were delivered the first time.
+            found.flag &= ~F_ORIG_SACK_ACKED
 
 
 def _mtu_probe_arrived(t: Tcb, search: MtuSearch, now: i64) -> None:
@@ -311,19 +314,28 @@ def _mtu_probe_arrived(t: Tcb, search: MtuSearch, now: i64) -> None:
         succeeded(t, search, now)
 
 
-def _forget_sent(t: Tcb, sent: Sent, found: AckState, now: i64) -> None:
+def _forget_sent(t: Tcb, seg: Segment, sent: Sent, found: AckState, now: i64) -> None:
     """Take an acknowledged piece out of the counts."""
     if sent.sacked:
         t.sacked_out -= sent.segs
         found.sacked_octets -= sent.length
-    else:
+    elif t.sack_ok:
+        # Without SACK, duplicate ACKs have counted some of it before: remove_reno_sacks tells them apart.
         t.delivered += sent.segs
-        rack_advance(t, sent, now)
+        if not (sent.retransmissions and _answers_original(t, seg, sent)):
+            rack_advance(t, sent, now)
     if sent.lost:
         t.lost_out -= sent.segs
     if sent.retransmitted:
         t.retrans_out -= sent.segs
     t.packets_out -= sent.segs
+
+
+def _answers_original(t: Tcb, seg: Segment, sent: Sent) -> bool:
+    """The echoed timestamp is older than the retransmission, so that it was spurious (tcp_skb_spurious_retrans)."""
+    if not seg.has_ts or seg.tsecr == 0:
+        return False
+    return seq_lt(seg.tsecr, (sent.sent_at // 1_000_000 + t.ts_offset) & 0xFFFFFFFF)
 
 
 def _trim_head(t: Tcb, sent: Sent, ack: i64) -> i64:

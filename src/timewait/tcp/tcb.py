@@ -391,7 +391,7 @@ class Tcb(Endpoint):
         self.rack_advanced = False
         self.rack_steps: i64 = 1
         self.rack_persist: i64 = 0
-        self.rack_dsack_seq: i64 = 0
+        self.rack_last_delivered: i64 = 0
         self.rack_dsack_seen = False
         self.tlp_high_seq: i64 = 0
         self.tlp_active = False

@@ -1,11 +1,16 @@
 """RACK: losses inferred from time (RFC 8985 sections 5 and 6.2)."""
 
+from typing import Final
+
 from timewait.base.ints import i64
-from timewait.base.seq import seq_gt, seq_lt
+from timewait.base.seq import seq_gt
 from timewait.tcp.arm import arm
 from timewait.tcp.loss.mark import mark_lost
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.tcb import CA_RECOVERY, TIMER_REORDER, Tcb
+
+RECOVERY_THRESHOLD: Final = 16
+"""TCP_RACK_RECOVERY_THRESH: recoveries for which a widened reordering window is kept."""
 
 
 def rack_advance(t: Tcb, sent: Sent, now: i64) -> None:
@@ -68,14 +73,22 @@ def rack_mark_lost(t: Tcb, now: i64) -> bool:
     return False
 
 
-def update_reorder_window(t: Tcb) -> None:
-    """Widen the window by a quarter RTT for each round trip that reports a duplicate (RFC 8985 6.2 step 4)."""
-    if t.net.sysctl.tcp_recovery & 2 or not t.rack_dsack_seen:
+def update_reorder_window(t: Tcb, prior_delivered: i64) -> None:
+    """Widen the window by a quarter RTT for each round trip that reports a duplicate (RFC 8985 6.2 step 4).
+
+    It is narrow again after sixteen recoveries that were none's fault (tcp_rack_update_reo_wnd).
+    `prior_delivered`: what had been delivered when the newest piece acknowledged was sent; 0: no sample.
+    """
+    if t.net.sysctl.tcp_recovery & 2 or prior_delivered == 0:
         return
-    t.rack_dsack_seen = False
-    if seq_lt(t.snd_una, t.rack_dsack_seq):
-        return
-    t.rack_dsack_seq = t.snd_nxt
-    if t.rack_steps < 255:
-        t.rack_steps += 1
-    t.rack_persist = 16
+    if prior_delivered < t.rack_last_delivered:
+        # A round trip has not passed since it was widened.
+        t.rack_dsack_seen = False
+    if t.rack_dsack_seen:
+        if t.rack_steps < 255:
+            t.rack_steps += 1
+        t.rack_dsack_seen = False
+        t.rack_last_delivered = t.delivered
+        t.rack_persist = RECOVERY_THRESHOLD
+    elif t.rack_persist == 0:
+        t.rack_steps = 1

@@ -23,6 +23,7 @@ from timewait.tcp.loss.scoreboard import (
     F_UNA_ADVANCED,
     F_WIN_UPDATE,
     AckState,
+    note_reordering,
 )
 from timewait.tcp.mtu_search import MtuSearch
 from timewait.tcp.pmtu import simple_retransmit
@@ -199,21 +200,36 @@ def _mark_all_lost(t: Tcb, now: i64) -> None:
 
 
 def add_reno_sack(t: Tcb, duplicates: i64) -> None:
+    """Each duplicate ACK stands for a segment that has been delivered (tcp_add_reno_sack)."""
     if duplicates <= 0:
         return
+    before = t.sacked_out
     t.sacked_out += duplicates
-    holes = t.lost_out if t.lost_out > 1 else 1
-    if t.sacked_out + holes > t.packets_out:
-        t.sacked_out = max(t.packets_out - holes, 0)
+    _check_reno_reordering(t, 0)
+    if t.sacked_out > before:
+        t.delivered += t.sacked_out - before
 
 
 def remove_reno_sacks(t: Tcb, acked: i64) -> None:
     """A cumulative ACK covers the hole and some of the segments that duplicate ACKs stood for."""
     if acked > 0:
+        t.delivered += acked - t.sacked_out if acked - t.sacked_out > 1 else 1
         t.sacked_out = t.sacked_out - (acked - 1) if t.sacked_out > acked - 1 else 0
+    _check_reno_reordering(t, acked)
+
+
+def _check_reno_reordering(t: Tcb, addend: i64) -> None:
+    """More duplicate ACKs than there are segments beyond the hole: the path reorders (tcp_check_reno_reordering)."""
     holes = t.lost_out if t.lost_out > 1 else 1
-    if t.sacked_out + holes > t.packets_out:
-        t.sacked_out = max(t.packets_out - holes, 0)
+    if holes > t.packets_out:
+        holes = t.packets_out
+    if t.sacked_out + holes <= t.packets_out:
+        return
+    t.sacked_out = t.packets_out - holes
+    most: i64 = t.net.sysctl.tcp_max_reordering
+    t.reordering = t.packets_out + addend if t.packets_out + addend < most else most
+    t.reord_seen += 1
+    t.net.counters.TcpExtTCPRenoReorder += 1
 
 
 # The decision after a dubious acknowledgment
@@ -303,8 +319,12 @@ def _try_to_open(t: Tcb, now: i64, marked: bool) -> None:
         t.retrans_stamp = 0
     if marked:
         enter_cwr(t, now)
-    if t.ca_state == CA_CWR:
-        return
+    if t.ca_state != CA_CWR:
+        _keep_open(t, now)
+
+
+def _keep_open(t: Tcb, now: i64) -> None:
+    """Disorder while anything is SACKed, lost or sent again, else Open (tcp_try_keep_open)."""
     state: i64 = CA_OPEN
     if t.sacked_out or t.lost_out or _any_retransmission(t):
         state = CA_DISORDER
@@ -410,7 +430,10 @@ def _may_undo(t: Tcb) -> bool:
 
 def _packet_delayed(t: Tcb) -> bool:
     """Eifel (RFC 3522): the ACK echoes a timestamp from before the retransmission."""
-    return t.ts_ok and t.retrans_stamp != 0 and t.eifel_delayed
+    if t.retrans_stamp:
+        return t.ts_ok and t.eifel_delayed
+    # Nothing was sent again yet, unless the stamp was taken back while old duplicates are waited for.
+    return t.sack_ok or seq_lt(t.snd_una, t.high_seq)
 
 
 def _undo_reduction(t: Tcb, unmark: bool, now: i64) -> None:
@@ -441,6 +464,8 @@ def try_undo_recovery(t: Tcb, now: i64) -> bool:
         else:
             counters.TcpExtTCPFullUndo += 1
         _undo_reduction(t, False, now)
+    elif t.rack_persist:
+        t.rack_persist -= 1
     if t.snd_una == t.high_seq and not t.sack_ok:
         # RFC 6582 4: hold the state until the ACK passes high_seq, lest old duplicates start a second episode.
         if not _any_retransmission(t):
@@ -460,16 +485,20 @@ def _try_undo_dsack(t: Tcb) -> bool:
 
 
 def _try_undo_partial(t: Tcb, prior_una: i64, now: i64) -> bool:
-    """A partial ACK shows that the original arrived late, not never (tcp_try_undo_partial)."""
+    """A partial ACK shows that the original arrived late, not never (tcp_try_undo_partial).
+
+    True while retransmissions are out: new data is clocked out, and nothing more is marked lost.
+    """
     if not t.undo_active or not _packet_delayed(t):
         return False
+    note_reordering(t, prior_una, True)
     if t.retrans_out:
         return True
-    if seq_lt(prior_una, t.snd_una) and t.lost_out:
-        _undo_reduction(t, True, now)
-        t.net.counters.TcpExtTCPPartialUndo += 1
-        set_ca_state(t, CA_DISORDER, now)
-        return True
+    if not _any_retransmission(t):
+        t.retrans_stamp = 0
+    _undo_reduction(t, True, now)
+    t.net.counters.TcpExtTCPPartialUndo += 1
+    _keep_open(t, now)
     return False
 
 

@@ -78,7 +78,7 @@ def apply_sacks(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> No
     for left, right in valid:
         _mark_block(t, left, right, found, now)
     if found.late and (t.ca_state != CA_LOSS or t.undo_active):
-        _note_reordering(t, found.late_seq)
+        note_reordering(t, found.late_seq, False)
     found.late = False
 
 
@@ -200,10 +200,10 @@ def delivered_late(found: AckState, sent: Sent) -> None:
 def note_late(t: Tcb, found: AckState) -> None:
     """As for SACKs, where the cumulative ACK filled the hole."""
     if found.late and seq_lt(found.late_seq, found.prior_fack):
-        _note_reordering(t, found.late_seq)
+        note_reordering(t, found.late_seq, False)
 
 
-def _note_reordering(t: Tcb, low_seq: i64) -> None:
+def note_reordering(t: Tcb, low_seq: i64, by_timestamp: bool) -> None:
     """A delivery was late but not lost: tolerate more of it (tcp_check_sack_reordering)."""
     fack = highest_sack(t)
     if not seq_lt(low_seq, fack):
@@ -215,4 +215,7 @@ def _note_reordering(t: Tcb, low_seq: i64) -> None:
         segments = (distance + mss - 1) // mss
         t.reordering = segments if segments < most else most
     t.reord_seen += 1
-    t.net.counters.TcpExtTCPSACKReorder += 1
+    if by_timestamp:
+        t.net.counters.TcpExtTCPTSReorder += 1
+    else:
+        t.net.counters.TcpExtTCPSACKReorder += 1
