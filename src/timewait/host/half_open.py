@@ -28,6 +28,7 @@ from timewait.tcp.cookies import check_cookie, decode_timestamp
 from timewait.tcp.ecn import ACCURATE, CLASSIC
 from timewait.tcp.fastopen import ALL_LISTENERS, SERVER, SERVER_NO_COOKIE, cookie_for, may_open, open_passively, rotated
 from timewait.tcp.isn import NO_ISN, timestamp_offset
+from timewait.tcp.md5 import Md5Keys, sign
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, Cause
 from timewait.tcp.tcb import WAKE_IN, Tcb
@@ -206,6 +207,9 @@ def for_request(tables: TcpTables, req: Request, seg: Segment, now: i64) -> None
             tables.reset(seg, Why.RST_NO_SOCKET)
         tables.dropped(seg, Drop.NO_SOCKET, now)
         return
+    keys = listener.options.wishes.md5
+    if (seg.other_options or keys is not None) and not tables.authentic(seg, keys, now):
+        return
     verdict = check_request(tables.net, req, seg, listener.defer_accept, now)
     if verdict == REQ_CHILD:
         _finish_handshake(tables, listener, req, seg, now)
@@ -215,14 +219,16 @@ def for_request(tables: TcpTables, req: Request, seg: Segment, now: i64) -> None
     elif verdict == REQ_ACK:
         answer = request_ack(tables.net, req, now)
         # Linux sends it from nobody's socket (ip_send_unicast_reply), FreeBSD from its syncache.
+        if keys is not None:
+            _sign(answer, keys, True)
         tables.answer(_marked(answer, listener) if tables.net.profile.bsd else answer, now)
     elif verdict == REQ_BAD_ACK:
         tables.dropped(seg, Drop.REQUEST_BAD_ACK, now)
         if not seg.flags & RST:
-            tables.reset(seg, Why.RST_BAD_ACK)
+            tables.reset(seg, Why.RST_BAD_ACK, listener)
     elif verdict in (REQ_RESET, REQ_REMOVE):
         if verdict == REQ_RESET:
-            tables.reset(seg, Why.RST_EMBRYONIC)
+            tables.reset(seg, Why.RST_EMBRYONIC, listener)
         tables.net.counters.TcpAttemptFails += 1
         tables.net.counters.TcpExtEmbryonicRsts += 1
         forget_request(tables, req, Cause.RCV_RST, now)
@@ -236,7 +242,7 @@ def _finish_handshake(tables: TcpTables, listener: Listener, req: Request, seg: 
         counters.TcpExtListenDrops += 1
         tables.dropped(seg, Drop.ACCEPT_QUEUE_FULL, now)
         if tables.net.sysctl.tcp_abort_on_overflow:
-            tables.reset(seg, Why.RST_OVERFLOW)
+            tables.reset(seg, Why.RST_OVERFLOW, listener)
             forget_request(tables, req, Cause.ABORT, now)
         else:
             req.acked = True
@@ -279,11 +285,20 @@ def _inherit(tables: TcpTables, listener: Listener, child: Tcb) -> None:
 
 
 def _marked(seg: Segment, listener: Listener) -> Segment:
-    """With what the listening socket's IP_TOS and IP_TTL say (ip_build_and_send_pkt)."""
+    """With what the listening socket's IP_TOS and IP_TTL say (ip_build_and_send_pkt), and its key."""
     seg.tos = listener.tos
     if listener.ttl:
         seg.ttl = listener.ttl
+    keys = listener.options.wishes.md5
+    if keys is not None:
+        _sign(seg, keys, False)
     return seg
+
+
+def _sign(seg: Segment, keys: Md5Keys, timestamps_first: bool) -> None:
+    key = keys.find(seg.dst)
+    if key is not None:
+        sign(seg, key.key, timestamps_first)
 
 
 def _send_syn_ack(tables: TcpTables, req: Request, why: Why, now: i64) -> None:

@@ -9,6 +9,7 @@ from timewait.base.ints import i64
 from timewait.host.errqueue import OPT_ID, OPT_ID_TCP, ErrorQueue
 from timewait.host.listener import Listener
 from timewait.host.ports import AF_INET6, ANY4, ANY6, PortOwner
+from timewait.host.signing import settle, with_key
 from timewait.host.socket_level import (
     MAX_BUFFER,
     MIN_RCVBUF,
@@ -41,6 +42,8 @@ from timewait.host.sockopt import (
     SOL_SOCKET,
     SOL_TCP,
     TCP_INFO,
+    TCP_MD5SIG,
+    TCP_MD5SIG_EXT,
 )
 from timewait.host.tcp_layer import TcpLayer
 from timewait.host.tcp_options import TcpOptions
@@ -121,6 +124,13 @@ class OptionedSocket(ConnectionOwner):
         t.err = 0
         return int(number)
 
+    def _set_key(self, value: int | bytes, extended: bool) -> None:
+        """TCP_MD5SIG and TCP_MD5SIG_EXT: another key, or one less."""
+        keys = with_key(self.options.md5, value, extended, self.family == AF_INET6)
+        self.own_options().md5 = keys
+        if self.tcb is not None:
+            settle(self.tcb)
+
     def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
         """Socket-level options here, TCP's and IP's in `TcpOptions`; ENOPROTOOPT for unknown ones."""
         if level == SOL_SOCKET and name == SO_LINGER:
@@ -136,6 +146,9 @@ class OptionedSocket(ConnectionOwner):
             if self.bound.kind is not None or (isinstance(value, bytes) and len(value) < 4):
                 raise os_error(errno.EINVAL)
             self.bound.v6only = bool(value)
+            return
+        if level == SOL_TCP and name in (TCP_MD5SIG, TCP_MD5SIG_EXT):
+            self._set_key(value, name == TCP_MD5SIG_EXT)
             return
         now = self.layer.machine.now()
         self.own_options().set(level, name, value, self.tcb, self.layer.net, now)

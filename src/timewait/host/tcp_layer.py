@@ -28,7 +28,7 @@ from timewait.tcp.pmtu import mtu_reduced
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.rto import revert_backoff
 from timewait.tcp.states import SYN_RCVD, SYN_SENT, TIME_WAIT, Cause, State
-from timewait.tcp.tcb import KIND_REQUEST, KIND_TCB, KIND_TIME_WAIT, Endpoint, Tcb
+from timewait.tcp.tcb import KIND_REQUEST, KIND_SIGNED, KIND_TCB, KIND_TIME_WAIT, Endpoint, Tcb
 from timewait.tcp.timers import next_timeout, on_timeout
 from timewait.tcp.timewait import (
     TW_ACK,
@@ -57,11 +57,18 @@ class TcpLayer(TcpTables):
             self._for_listener(seg, now)
         elif found.kind == KIND_TCB:
             assert isinstance(found, Tcb)
+            if seg.other_options and not self.authentic(seg, found.wishes.md5, now):
+                return
             arrive(found, seg, now)
             self.after(found, now)
         elif found.kind == KIND_REQUEST:
             assert isinstance(found, Request)
             for_request(self, found, seg, now)
+        elif found.kind == KIND_SIGNED:
+            assert isinstance(found, Tcb)
+            if self.authentic(seg, found.wishes.md5, now):
+                arrive(found, seg, now)
+                self.after(found, now)
         else:
             assert isinstance(found, TimeWait)
             self._for_time_wait(found, seg, now)
@@ -72,6 +79,9 @@ class TcpLayer(TcpTables):
         if listener is None:
             self._for_nobody(seg, now)
             return
+        keys = listener.options.wishes.md5
+        if (seg.other_options or keys is not None) and not self.authentic(seg, keys, now):
+            return
         flags = seg.flags
         bsd = self.net.sysctl.bsd
         if flags & RST:
@@ -81,7 +91,7 @@ class TcpLayer(TcpTables):
         elif flags & ACK:
             if not (wants_cookie_check(self.net, seg) and cookie_ack(self, listener, seg, now)):
                 self.dropped(seg, Drop.BAD_COOKIE if self.net.sysctl.tcp_syncookies else Drop.NO_SOCKET, now)
-                self.reset(seg, Why.RST_NO_SOCKET)
+                self.reset(seg, Why.RST_NO_SOCKET, listener)
         elif not flags & SYN:
             self.dropped(seg, Drop.LISTEN_NO_SYN, now)
         elif flags & FIN:
@@ -112,7 +122,11 @@ class TcpLayer(TcpTables):
 
     def find_listener(self, seg: Segment) -> Listener | None:
         """The listener for a segment: its own address before the wildcard; SO_REUSEPORT groups share by hash."""
-        at_port = self.listeners.get(int(seg.dport))
+        return self.listener_at(seg, seg.dport)
+
+    def listener_at(self, seg: Segment, port: i64) -> Listener | None:
+        """The same, on another port than the segment's."""
+        at_port = self.listeners.get(int(port))
         if at_port is None:
             return None
         group: list[Listener] = []
@@ -149,7 +163,10 @@ class TcpLayer(TcpTables):
                 return
             verdict = TW_ACK
         if verdict == TW_ACK:
-            self.answer(time_wait_ack(tw, self.net, now), now)
+            reply = time_wait_ack(tw, self.net, now)
+            if self.time_wait_keys:
+                self.sign_for_record(tw, reply)
+            self.answer(reply, now)
         elif verdict == TW_RST:
             self.reset(seg, Why.RST_AFTER_CLOSE)
             self.forget_time_wait(tw, Cause.DATA_AFTER_CLOSE, now)

@@ -6,6 +6,7 @@ from timewait.base.errors import UsageError, os_error
 from timewait.base.instant import MSEC, SEC
 from timewait.base.ints import i16, i64
 from timewait.base.native import mypyc_attr
+from timewait.host.signing import settle
 from timewait.host.sockopt import (
     FREEBSD,
     IP_MTU_DISCOVER,
@@ -62,12 +63,13 @@ from timewait.tcp.delack import TICK, ack_now, enter_pingpong_mode, schedule_ack
 from timewait.tcp.established import start_congestion_control
 from timewait.tcp.info import pack_info, socket_info, tcp_info
 from timewait.tcp.keepalive import idle_since
+from timewait.tcp.md5 import LENGTH as MD5_LENGTH
 from timewait.tcp.net import Net
 from timewait.tcp.rate import limit_pacing
 from timewait.tcp.reasons import Why
 from timewait.tcp.segments import current_mss
 from timewait.tcp.states import CLOSED, SYN_SENT
-from timewait.tcp.tcb import ACK_SCHED, DELACK_MAX, NAGLE_CORK, NAGLE_OFF, TS_OPTION_LENGTH, WAKE_IN, Tcb
+from timewait.tcp.tcb import ACK_SCHED, DELACK_MAX, KIND_SIGNED, NAGLE_CORK, NAGLE_OFF, TS_OPTION_LENGTH, WAKE_IN, Tcb
 from timewait.tcp.urgent import readable
 from timewait.tcp.wishes import Wishes
 
@@ -115,6 +117,7 @@ class TcpOptions(Wishes):
         new.fast_open_limit = self.fast_open_limit
         new.fast_open_connect = self.fast_open_connect
         new.fast_open_no_cookie = self.fast_open_no_cookie
+        new.md5 = self.md5
         return new
 
     def inherited(self) -> "TcpOptions":
@@ -168,6 +171,8 @@ class TcpOptions(Wishes):
         if self.defer_accept and not t.passive:
             t.defer_connect_ack = True
         self.apply_buffers(t)
+        if self.md5 is not None:
+            settle(t)
 
     def apply_buffers(self, t: Tcb | None) -> None:
         """SO_SNDBUF and SO_RCVBUF end automatic sizing."""
@@ -448,7 +453,9 @@ class TcpOptions(Wishes):
                 return 536
             # Before the SYN is answered, timestamps are expected to be in use (tcp_connect_init).
             unanswered = t.state is SYN_SENT and not t.ts_ok and sysctl.tcp_timestamps
-            return int(current_mss(t)) - (TS_OPTION_LENGTH if unanswered else 0)
+            # The room that a signature takes does not show (mss_cache).
+            signature = MD5_LENGTH if t.kind == KIND_SIGNED else 0
+            return int(current_mss(t)) - (TS_OPTION_LENGTH if unanswered else 0) + signature
         if name == TCP_KEEPIDLE:
             return int(self.keep_idle // SEC) or int(sysctl.tcp_keepalive_time)
         if name == TCP_KEEPINTVL:

@@ -11,6 +11,7 @@ from timewait.host.listener import Listener
 from timewait.host.optioned_socket import OptionedSocket
 from timewait.host.ports import AF_INET6, ANY4, ANY6
 from timewait.host.route import AddressKind
+from timewait.host.signing import key_of_heir, settle
 from timewait.host.socket_level import (
     unchanging,
 )
@@ -377,6 +378,13 @@ class TcpSocket(OptionedSocket):
         if listener.heirs is None:
             listener.heirs = self.options.inherited()
         child.wishes = listener.heirs
+        if self.options.md5 is not None:
+            keys = key_of_heir(self.options.md5, child.raddr)
+            if keys is not None:
+                own = self.options.inherited()
+                own.md5 = keys
+                child.wishes = own
+            settle(child)
 
     # State
 

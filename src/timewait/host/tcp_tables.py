@@ -20,12 +20,14 @@ from timewait.host.machine import Machine
 from timewait.host.ports import Kind, PortOwner, PortTable
 from timewait.host.recycle import PeerStamps
 from timewait.host.route import Route
+from timewait.host.signing import carries, is_signed, with_signature
 from timewait.tcp.calls import abort
+from timewait.tcp.md5 import Md5Key, Md5Keys, judge, sign
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.segments import reset_for
 from timewait.tcp.states import CLOSED, SYN_RCVD, Cause
-from timewait.tcp.tcb import Endpoint, Tcb
+from timewait.tcp.tcb import KIND_SIGNED, Endpoint, Tcb
 from timewait.tcp.timers import next_timeout
 from timewait.tcp.timewait import (
     TimeWait,
@@ -75,6 +77,8 @@ class TcpTables:
         self.endpoints: dict[bytes, Endpoint] = {}
         self.listeners: dict[int, list[Listener]] = {}
         self.time_waits: i64 = 0
+        self.time_wait_keys: dict[bytes, Md5Key] = {}
+        """With which records of signed connections sign what they answer, by flow."""
         self.peer_stamps = PeerStamps()
         self.deadlines = Deadlines()
         self.key = streams.secret("tcp reuseport")
@@ -88,7 +92,7 @@ class TcpTables:
         route = self.machine.routes.find(t.raddr)
         if route is not None and route.device is not None and not route.local:
             limit = route.device.gso_max
-            t.gso_max = limit - t.header_size - 40 if limit else 0
+            t.gso_max = limit - t.header_size - 40 if limit and t.kind != KIND_SIGNED else 0
 
     def after(self, t: Tcb, now: i64) -> None:
         """Whatever touched a connection: send, wake the program, retire it, set its timer."""
@@ -144,7 +148,10 @@ class TcpTables:
         if seg is None:
             return
         route = self.machine.routes.find(t.raddr)
+        signed = t.kind == KIND_SIGNED
         for _ in range(MAX_BURST):
+            if signed:
+                with_signature(t, seg)
             if route is None:
                 self.dropped(seg, Drop.NO_ROUTE, now)
             else:
@@ -211,6 +218,10 @@ class TcpTables:
             lifetime = (t.rto << 2) - (t.rto >> 1)
         tw = TimeWait(t, substate, now)
         self.deadlines.remove(t)
+        if t.kind == KIND_SIGNED and t.wishes.md5 is not None:
+            key = t.wishes.md5.find(t.raddr)
+            assert key is not None
+            self.time_wait_keys[t.flow] = key
         self.endpoints[t.flow] = tw
         self.time_waits += 1
         owner = t.owner
@@ -221,6 +232,8 @@ class TcpTables:
     def forget_time_wait(self, tw: TimeWait, cause: Cause, now: i64) -> None:
         """The record ends."""
         self.deadlines.remove(tw)
+        if self.time_wait_keys:
+            self.time_wait_keys.pop(tw.flow, None)
         if self.endpoints.get(tw.flow) is tw:
             del self.endpoints[tw.flow]
         self.time_waits -= 1
@@ -258,9 +271,46 @@ class TcpTables:
         """Hand a segment to IP."""
         self.machine.output(seg, route)
 
-    def reset(self, seg: Segment, why: Why) -> None:
+    def authentic(self, seg: Segment, keys: Md5Keys | None, now: i64) -> bool:
+        """Whether a segment counts for who has these keys; if not it is dropped here."""
+        drop = judge(seg, keys, self.net.counters)
+        if drop is not None:
+            self.dropped(seg, drop, now)
+        return drop is None
+
+    def sign_for_record(self, tw: TimeWait, reply: Segment) -> None:
+        """What a TIME-WAIT record answers bears the signature of the connection it was."""
+        key = self.time_wait_keys.get(tw.flow)
+        if key is not None:
+            sign(reply, key.key, True)
+
+    def listener_at(self, seg: Segment, port: i64) -> Listener | None:
+        """The listener for a segment's address on a port."""
+        raise NotImplementedError
+
+    def _key_for_reset(self, seg: Segment, listener: Listener | None) -> Md5Key | None:
+        """The key of a reset: the listener's; without one, of who listens on the port that the segment comes from.
+
+        The latter are peers that use the same port on both sides, as BGP speakers (tcp_v4_send_reset).
+        """
+        if listener is not None:
+            keys = listener.options.wishes.md5
+            return None if keys is None else keys.find(seg.src)
+        if not is_signed(seg):
+            return None
+        other = self.listener_at(seg, seg.sport)
+        key = None if other is None or other.options.wishes.md5 is None else other.options.wishes.md5.find(seg.src)
+        return key if key is not None and carries(seg, key) else None
+
+    def reset(self, seg: Segment, why: Why, listener: Listener | None = None) -> None:
+        """Answer with RST. Who signs and is not known gets none."""
+        key = self._key_for_reset(seg, listener)
+        if key is None and listener is None and is_signed(seg):
+            return
         reply = reset_for(seg, why)
         reply.ttl = self.net.sysctl.ip_default_ttl
+        if key is not None:
+            sign(reply, key.key)
         self.net.counters.TcpOutRsts += 1
         self.net.counters.TcpOutSegs += 1
         self.answer(reply, self.machine.now())
@@ -277,3 +327,4 @@ class TcpTables:
         self.deadlines.clear()
         self.dirty = []
         self.time_waits = 0
+        self.time_wait_keys = {}

@@ -194,6 +194,10 @@ def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, n
         req.snd_wscale = -1
         req.advmss = 0
     choose_window(net, req, options)
+    keys = options.wishes.md5
+    if keys is not None and req.sack_ok and not cookie and keys.find(seg.src) is not None:
+        # A signature and timestamps would leave no room for SACK blocks (tcp_synack_options).
+        req.ts_ok = False
     req.cookie = cookie
     if cookie:
         cookie_isn, mss = make_cookie(net, seg.flow, seg.seq, i64(req.mss), now)

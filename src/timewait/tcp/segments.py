@@ -7,9 +7,10 @@ from timewait.tcp.bsd.sack import reported
 from timewait.tcp.bsd.syn import finish_syn
 from timewait.tcp.delack import ack_was_sent
 from timewait.tcp.ecn import echo, offer
+from timewait.tcp.md5 import LENGTH as MD5_LENGTH
 from timewait.tcp.reasons import Why
 from timewait.tcp.states import SYN_SENT
-from timewait.tcp.tcb import MSS_DEFAULT, TS_OPTION_LENGTH, Tcb
+from timewait.tcp.tcb import KIND_SIGNED, MSS_DEFAULT, TS_OPTION_LENGTH, Tcb
 from timewait.tcp.window import select_window
 from timewait.wire.packet import ACK, PROTO_TCP, RST, URG, Segment
 
@@ -79,9 +80,18 @@ def _point_to_urgent(t: Tcb, seg: Segment) -> None:
     seg.urgent = distance
 
 
+def sack_room(t: Tcb) -> i64:
+    """How many blocks fit beside the options of every segment (tcp_established_options)."""
+    if t.kind == KIND_SIGNED:
+        return 0 if t.ts_ok else 2
+    return 3 if t.ts_ok else 4
+
+
 def take_sack_blocks(t: Tcb) -> tuple[tuple[int, int], ...]:
     """The SACK blocks that fit: a DSACK first, once (RFC 2883), then the latest islands (RFC 2018 section 4)."""
-    room = 3 if t.ts_ok else 4
+    room = sack_room(t)
+    if room == 0:
+        return ()
     blocks: list[tuple[int, int]] = []
     if t.dsack is not None:
         blocks.append(t.dsack)
@@ -104,7 +114,7 @@ def syn_segment(t: Tcb, flags: i64, why: Why, now: i64) -> Segment:
         ack_was_sent(t, now)
     # At a simultaneous open Linux offers everything again, whatever the peer's SYN had (quirks.md: EST-23).
     agreed = answering and (t.passive or t.bsd)
-    if t.ts_ok if agreed else sysctl.tcp_timestamps != 0:
+    if t.ts_ok if agreed else sysctl.tcp_timestamps != 0 and t.kind != KIND_SIGNED:
         seg.has_ts = True
         seg.tsval = timestamp_now(t, now)
         seg.tsecr = t.ts_recent if answering else 0
@@ -206,6 +216,8 @@ def mtu_to_mss(t: Tcb, mtu: i64) -> i64:
         mss = least
     if t.ts_ok:
         mss -= TS_OPTION_LENGTH
+    if t.kind == KIND_SIGNED:
+        mss -= MD5_LENGTH
     return mss
 
 
@@ -233,9 +245,10 @@ def current_mss(t: Tcb) -> i64:
     if t.sack_blocks is not None or t.dsack is not None or t.ecn_demand_cwr:
         blocks: i64 = (len(t.sack_blocks) if t.sack_blocks else 0) + (0 if t.dsack is None else 1)
         if blocks:
-            room: i64 = 3 if t.ts_ok else 4
+            room = sack_room(t)
             blocks = blocks if blocks < room else room
-            mss -= 4 + 8 * blocks
+            if blocks:
+                mss -= 4 + 8 * blocks
         if t.ecn_demand_cwr:
             mss -= option_room(t, blocks)
     return mss if mss > 8 else 8

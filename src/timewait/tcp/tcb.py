@@ -101,6 +101,8 @@ class Endpoint(Deadline):
 KIND_TCB: Final = 1
 KIND_REQUEST: Final = 2
 KIND_TIME_WAIT: Final = 3
+KIND_SIGNED: Final = 4
+"""A Tcb whose segments are signed: there is a key for its peer (RFC 2385)."""
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)

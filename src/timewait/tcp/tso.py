@@ -7,7 +7,7 @@ marks stand at the same places.
 
 from timewait.base.instant import MSEC
 from timewait.base.ints import i64
-from timewait.tcp.tcb import CA_RECOVERY, Tcb
+from timewait.tcp.tcb import CA_RECOVERY, KIND_SIGNED, Tcb
 
 LARGEST = 65536
 """sk_gso_max_size."""
@@ -22,6 +22,9 @@ HEADROOM = 321
 
 def segments_per_packet(t: Tcb, mss: i64) -> i64:
     """About one millisecond of the pacing rate, more where the RTT is tiny, at least two (tcp_tso_autosize)."""
+    if t.kind == KIND_SIGNED:
+        # What is cut later cannot be signed (sk_gso_disable).
+        return 1
     octets: i64 = LARGEST
     if t.srtt_us:
         octets = t.pacing_rate >> 10

@@ -10,6 +10,7 @@ from typing import Final
 from timewait.base.ints import i64
 from timewait.base.native import mypyc_attr
 from timewait.tcp.cc.base import NO_PACING
+from timewait.tcp.md5 import Md5Keys
 
 
 @mypyc_attr(acyclic=True)
@@ -45,6 +46,8 @@ class Wishes:
         """TCP_FASTOPEN_NO_COOKIE: data goes on a SYN without a cookie, or is taken without one."""
         self.hears_errors = False
         """IP_RECVERR or IPV6_RECVERR, by the family on the wire."""
+        self.md5: Md5Keys | None = None
+        """TCP_MD5SIG: keys of peers."""
         self.congestion: str = ""
         """TCP_CONGESTION; '' for the host's default."""
 
