@@ -136,7 +136,8 @@ def _decode_option(kind: int, data: bytes, conn: TestConnection, syn: bool, inbo
         return Option(name, tuple(script(edge, syn) for edge in words))
     if kind in (172, 174):
         counters = [int.from_bytes(data[at : at + 3], "big") for at in range(0, len(data) - 2, 3)]
-        return Option(name, (int(kind == 174), *counters))
+        # Without counters there is no order to tell, and the script has one word for both kinds.
+        return Option(name, (int(kind == 174 and bool(counters)), *counters))
     if kind == 254 and data[:2] == wire.FAST_OPEN_MAGIC.to_bytes(2, "big"):
         return Option("FOEXP", (), data[2:])
     return Option(name, (), data)

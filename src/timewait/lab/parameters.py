@@ -1,7 +1,6 @@
 """Short stories that show what a parameter does where no claim of the catalogue needs it: variants of OPS-04."""
 
 import socket
-import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -10,6 +9,7 @@ from timewait.lab.bench import Bench, Program
 from timewait.lab.frame import T, Verdict
 from timewait.lab.judge import in_seconds, segment
 from timewait.record.entries import Sent
+from timewait.tcp.info import unpack_info
 from timewait.wire.accecn import option_of
 from timewait.wire.icmp import ECHO
 from timewait.wire.packet import ECE, PROTO_ICMP, IcmpMessage, Segment
@@ -244,12 +244,12 @@ def _marked_transfer(bench: Bench, option: int) -> Verdict:
     knows, came = _info(pair.client, pair.cfd), _info(pair.server, pair.sfd)
     if not accurate:
         return bench.verdict(T("this kernel has classic ECN only", "此内核只有经典 ECN"))
-    marked = came["received_ce"]
+    marked = came["tcpi_received_ce"]
     bench.check_that(T("packets that came marked", "到达时带标记的包"), marked > 0, marked, "some")
-    bench.check(T("marked, as the sender knows", "发送方得知的带标记包数"), knows["delivered_ce"], marked)
-    octets = [came[f"received_{kind}_bytes"] for kind in ("e0", "ce")]
+    bench.check(T("marked, as the sender knows", "发送方得知的带标记包数"), knows["tcpi_delivered_ce"], marked)
+    octets = [came[f"tcpi_received_{kind}_bytes"] for kind in ("e0", "ce")]
     bench.check(T("octets received", "收到的字节"), sum(octets), len(data))
-    told = [knows[f"delivered_{kind}_bytes"] for kind in ("e0", "ce")]
+    told = [knows[f"tcpi_delivered_{kind}_bytes"] for kind in ("e0", "ce")]
     # Without options nobody knows of octets; with few of them the last ones are not told.
     if option == 2:
         bench.check(T("octets, as the sender knows", "发送方得知的字节"), told, octets)
@@ -264,15 +264,10 @@ def _marked_transfer(bench: Bench, option: int) -> Verdict:
 
 
 def _info(program: Program, fd: int) -> dict[str, int]:
-    """What TCP_INFO says of marks."""
+    """TCP_INFO by name."""
     raw = program.getsockopt(fd, socket.IPPROTO_TCP, socket.TCP_INFO, 280)
     assert isinstance(raw, bytes)
-    names = [
-        "received_ce",
-        *(f"{way}_{kind}_bytes" for way in ("delivered", "received") for kind in ("e1", "e0", "ce")),
-    ]
-    found = dict(zip(names, struct.unpack_from("<7I", raw, 248), strict=True))
-    return {"delivered_ce": struct.unpack_from("<I", raw, 196)[0], **found}
+    return unpack_info(raw)
 
 
 def _sent(bench: Bench, host: str, *, after: int = 0) -> list[Sent]:
