@@ -60,7 +60,8 @@ class Process:
         file = self.files.take(fd)
         if file is None:
             raise self._failed("close", (fd,), os_error(errno.EBADF, f"descriptor {fd}"))
-        self._log("close", (fd,), 0)
+        if self.host.tap is not None:
+            self._log("close", (fd,), 0)
         file.release()
 
     def dup(self, fd: int) -> int:
@@ -146,7 +147,8 @@ class Process:
                 raise
         except OSError as error:
             raise self._failed("socket", args, error) from None
-        self._log("socket", args, fd)
+        if self.host.tap is not None:
+            self._log("socket", args, fd)
         return fd
 
     def bind(self, fd: int, address: Address) -> None:
@@ -179,7 +181,8 @@ class Process:
             raise self._failed("connect", (fd, address), error) from None
         if takes_time:
             raise self._failed("connect", (fd, address), os_error(errno.EINPROGRESS))
-        self._log("connect", (fd, address), 0)
+        if self.host.tap is not None:
+            self._log("connect", (fd, address), 0)
 
     def accept(self, fd: int) -> tuple[int, Address]:
         """The next finished connection and its peer. With no descriptor left (EMFILE) it stays in the queue."""
@@ -206,7 +209,8 @@ class Process:
             sent = self._socket(fd).send(data, flags)
         except OSError as error:
             raise self._failed("send", (fd, data), error) from None
-        self._log("send", (fd, data), sent)
+        if self.host.tap is not None:
+            self._log("send", (fd, data), sent)
         return sent
 
     def recv(self, fd: int, size: int, flags: int = 0) -> bytes:
@@ -215,7 +219,8 @@ class Process:
             data = self._socket(fd).recv(size, flags)
         except OSError as error:
             raise self._failed("recv", (fd, size), error) from None
-        self._log("recv", (fd, size), len(data))
+        if self.host.tap is not None:
+            self._log("recv", (fd, size), len(data))
         return data
 
     def sendto(self, fd: int, data: Buffer, address: Address, flags: int = 0) -> int:
@@ -225,7 +230,8 @@ class Process:
             sent = sock.sendto(data, flags, _packed(sock, address), _port(address))
         except OSError as error:
             raise self._failed("sendto", (fd, data, address), error) from None
-        self._log("sendto", (fd, data, address), sent)
+        if self.host.tap is not None:
+            self._log("sendto", (fd, data, address), sent)
         return sent
 
     def recvfrom(self, fd: int, size: int, flags: int = 0) -> tuple[bytes, Address | None]:
@@ -235,7 +241,8 @@ class Process:
             data, peer, port = sock.recvfrom(size, flags)
         except OSError as error:
             raise self._failed("recvfrom", (fd, size), error) from None
-        self._log("recvfrom", (fd, size), f"{len(data)}, {show_endpoint(peer, port)}" if peer else len(data))
+        if self.host.tap is not None:
+            self._log("recvfrom", (fd, size), f"{len(data)}, {show_endpoint(peer, port)}" if peer else len(data))
         return data, ((_shown(sock, peer), port) if peer else None)
 
     def shutdown(self, fd: int, how: int) -> None:

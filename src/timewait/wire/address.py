@@ -26,7 +26,7 @@ def pack(text: str) -> bytes:
 def show(address: bytes) -> str:
     """A packed address for people, IPv6 as RFC 5952 writes it; '*' when empty."""
     if len(address) == 4:
-        return f"{address[0]}.{address[1]}.{address[2]}.{address[3]}"
+        return socket.inet_ntop(socket.AF_INET, address)
     if len(address) == 16:
         return socket.inet_ntop(socket.AF_INET6, address)
     return "*" if not address else "?" + address.hex()
