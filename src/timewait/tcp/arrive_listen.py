@@ -310,7 +310,7 @@ def check_request(net: Net, req: Request, seg: Segment, defer_accept: i64, now: 
         net.counters.TcpExtTSEcrRejected += 1
         _dropped(net, seg, Drop.REQUEST_BAD_TSECR, now)
         return REQ_DROP if flags & RST or _oow_limited(net, req, seg, now) else REQ_ACK
-    if paws_reject or not _in_window(seg.seq, end, rcv_nxt, (rcv_nxt + i64(req.rcv_wnd)) & 0xFFFFFFFF):
+    if paws_reject or not in_window(seg.seq, end, rcv_nxt, (rcv_nxt + i64(req.rcv_wnd)) & 0xFFFFFFFF):
         _dropped(net, seg, Drop.PAWS if paws_reject else Drop.REQUEST_OUT_OF_WINDOW, now)
         if paws_reject:
             net.counters.TcpExtPAWSEstab += 1
@@ -383,7 +383,8 @@ def _dropped(net: Net, seg: Segment, drop: Drop, now: i64) -> None:
         net.tap.dropped(net.name, seg, drop, now)
 
 
-def _in_window(seq: i64, end: i64, low: i64, high: i64) -> bool:
+def in_window(seq: i64, end: i64, low: i64, high: i64) -> bool:
+    """Whether a segment reaches into a half-open connection's window (tcp_in_window)."""
     if seq == low or (seq_gt(end, low) and seq_lt(seq, high)):
         return True
     return seq == high and seq == end

@@ -15,7 +15,8 @@ from timewait.tcp.ack import ACK_OK, ack_drop_reason, process_ack
 from timewait.tcp.delack import ack_now, check_ack, enter_pingpong_mode, schedule_ack
 from timewait.tcp.ecn import data_arrived
 from timewait.tcp.established import establish
-from timewait.tcp.fate import become_time_wait, fail, finish, reply_reset
+from timewait.tcp.fastopen_child import check_child, waits_for_third_packet
+from timewait.tcp.fate import become_time_wait, fail, finish, limit_answer, reply_reset
 from timewait.tcp.keepalive import fin_timeout
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.reassembly import accept_data, forget_islands, note_old_segment, repeated_syn
@@ -52,6 +53,8 @@ PAWS_IDLE: Final = 24 * 24 * 3600 * SEC
 
 def arrive_synchronized(t: Tcb, seg: Segment, now: i64) -> None:
     """A segment for a connection beyond SYN-SENT."""
+    if t.fast_open and t.state is not ESTABLISHED and waits_for_third_packet(t) and not check_child(t, seg, now):
+        return
     if not seg.flags & (ACK | RST | SYN):
         # Linux looks for this before the sequence number: such a segment is never answered.
         t.dropped(seg, Drop.NO_ACK, now)
@@ -163,15 +166,7 @@ def _rate_limited(t: Tcb, seg: Segment, now: i64) -> bool:
     """tcp_invalid_ratelimit: two stacks must not answer each other's invalid ACKs for ever (tcp_oow_rate_limited)."""
     if seg.seq_len != 0 and not seg.flags & SYN:
         return False
-    return _limit_answer(t, now)
-
-
-def _limit_answer(t: Tcb, now: i64) -> bool:
-    interval: i64 = t.net.sysctl.tcp_invalid_ratelimit * MSEC
-    if t.last_oow_ack and now - t.last_oow_ack < interval:
-        return True
-    t.last_oow_ack = stamp(now)
-    return False
+    return limit_answer(t, now)
 
 
 # Second check: RST (RFC 5961 3.2)
@@ -238,7 +233,7 @@ def _challenge(t: Tcb, seg: Segment, drop: Drop, now: i64) -> None:
 
 def send_challenge_ack(t: Tcb, now: i64) -> None:
     """A challenge ACK, unless the connection's or the host's limit forbids it (tcp_send_challenge_ack)."""
-    if _limit_answer(t, now):
+    if limit_answer(t, now):
         t.net.counters.TcpExtTCPACKSkippedChallenge += 1
         return
     net = t.net
@@ -341,7 +336,7 @@ def _data_after_close(t: Tcb, seg: Segment, now: i64) -> None:
     t.net.counters.TcpExtTCPAbortOnData += 1
     t.dropped(seg, Drop.AFTER_CLOSE, now)
     reply_reset(t, seg, Why.RST_AFTER_CLOSE)
-    fail(t, errno.ECONNRESET, Cause.DATA_AFTER_CLOSE, now)
+    fail(t, errno.EPIPE if t.state is CLOSE_WAIT else errno.ECONNRESET, Cause.DATA_AFTER_CLOSE, now)
 
 
 # Seventh check: segment text

@@ -1,6 +1,6 @@
 """How a connection ends before its time: errors, resets, giving up (tcp_done, tcp_reset, tcp_write_err)."""
 
-from timewait.base.instant import NEVER
+from timewait.base.instant import MSEC, NEVER
 from timewait.base.ints import i16, i64
 from timewait.base.seq import seq_leq
 from timewait.tcp.reasons import Why
@@ -26,6 +26,7 @@ from timewait.tcp.tcb import (
     WAKE_OUT,
     WAKE_RDHUP,
     Tcb,
+    stamp,
 )
 from timewait.wire.packet import Segment
 
@@ -92,6 +93,15 @@ def reply_reset(t: Tcb, seg: Segment, why: Why) -> None:
     t.net.counters.TcpOutRsts += 1
     t.net.counters.TcpOutSegs += 1
     t.emit(reply)
+
+
+def limit_answer(t: Tcb, now: i64) -> bool:
+    """Whether the last answer to an invalid segment is less than tcp_invalid_ratelimit ago; if not, this one counts."""
+    interval: i64 = t.net.sysctl.tcp_invalid_ratelimit * MSEC
+    if t.last_oow_ack and now - t.last_oow_ack < interval:
+        return True
+    t.last_oow_ack = stamp(now)
+    return False
 
 
 def queue_fin(t: Tcb, cause: Cause, now: i64) -> None:

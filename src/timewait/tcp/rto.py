@@ -11,6 +11,7 @@ from timewait.base.instant import MSEC
 from timewait.base.ints import i64
 from timewait.tcp.arm import arm
 from timewait.tcp.bsd.syn import MAX_SHIFT, data_timeout, handshake_timeout
+from timewait.tcp.fastopen_child import child_timer, waits_for_third_packet
 from timewait.tcp.fate import fail, send_reset
 from timewait.tcp.loss.recovery import enter_loss
 from timewait.tcp.mtu_probe import black_hole
@@ -113,6 +114,9 @@ def time_out(t: Tcb, cause: Cause, now: i64) -> None:
 def retransmit_timer(t: Tcb, now: i64) -> None:
     """The RTO ran out (tcp_retransmit_timer)."""
     if t.packets_out == 0 or t.rtx.empty():
+        return
+    if t.fast_open and waits_for_third_packet(t):
+        child_timer(t, now)
         return
     t.fired("rto", now)
     shrunk = t.snd_wnd == 0 and not t.orphan and t.state is not SYN_SENT and t.state is not SYN_RCVD
