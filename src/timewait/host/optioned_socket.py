@@ -41,6 +41,7 @@ from timewait.host.sockopt import (
     SOL_IPV6,
     SOL_SOCKET,
     SOL_TCP,
+    TCP_FASTOPEN_CONNECT,
     TCP_INFO,
     TCP_MD5SIG,
     TCP_MD5SIG_EXT,
@@ -150,6 +151,8 @@ class OptionedSocket(ConnectionOwner):
         if level == SOL_TCP and name in (TCP_MD5SIG, TCP_MD5SIG_EXT):
             self._set_key(value, name == TCP_MD5SIG_EXT)
             return
+        if level == SOL_TCP and name == TCP_FASTOPEN_CONNECT and self.listener is not None:
+            raise os_error(errno.EINVAL)
         now = self.layer.machine.now()
         self.own_options().set(level, name, value, self.tcb, self.layer.net, now)
         if self.listener is not None:

@@ -19,8 +19,8 @@ from timewait.tcp.keepalive import fin_timeout
 from timewait.tcp.rate import check_app_limited
 from timewait.tcp.reasons import Why
 from timewait.tcp.reassembly import read, read_views
-from timewait.tcp.segments import update_mss
-from timewait.tcp.send import append, end_record, mark_push, room, writable
+from timewait.tcp.segments import current_mss, update_mss
+from timewait.tcp.send import append, append_much, end_record, force_push, mark_push, room, writable
 from timewait.tcp.states import (
     CLOSE_WAIT,
     CLOSED,
@@ -47,6 +47,7 @@ from timewait.tcp.tcb import (
     Tcb,
 )
 from timewait.tcp.transmit import start_syn
+from timewait.tcp.tso import size_goal
 from timewait.tcp.urgent import read_to_mark, readable
 from timewait.tcp.window import MSS_LEAST, full_space, initial_window, tune_buffer
 from timewait.wire.packet import Buffer
@@ -126,16 +127,23 @@ def send(t: Tcb, data: Buffer, more: bool, now: i64, end_of_record: bool = False
             raise os_error(errno.EAGAIN)
         data = memoryview(data)[:space]
         length = space
-        append(t, data, length, True)
+        _queue(t, data, length, True)
         t.pushed_seq = t.write_seq
     elif length:
-        append(t, data, length, not more)
+        _queue(t, data, length, not more)
         if not more:
             t.pushed_seq = t.write_seq
         if end_of_record:
             end_record(t)
     t.more_to_come = more
     return int(length)
+
+
+def _queue(t: Tcb, data: Buffer, length: i64, push: bool) -> None:
+    if force_push(t, length):
+        append_much(t, data, length, push, size_goal(t, current_mss(t)))
+    else:
+        append(t, data, length, push)
 
 
 def send_urgent(t: Tcb, now: i64) -> None:

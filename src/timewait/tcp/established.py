@@ -112,7 +112,7 @@ def establish(t: Tcb, seg: Segment, now: i64) -> None:
     t.move(ESTABLISHED, Cause.RCV_ACK_OF_SYN, now)
     if not t.fast_open:
         ready_to_transfer(t, now)
-    if t.cc is None or not t.cc.controls:
+    elif t.cc is not None and not t.cc.controls:
         update_pacing_rate(t)
     t.wake |= WAKE_OUT
     if t.fin_queued:

@@ -2,7 +2,7 @@
 
 from timewait.base.instant import MSEC, NEVER
 from timewait.base.ints import i16, i64
-from timewait.base.seq import seq_leq
+from timewait.base.seq import seq_diff
 from timewait.tcp.reasons import Why
 from timewait.tcp.segments import reset_for, reset_segment
 from timewait.tcp.states import (
@@ -76,7 +76,8 @@ def drop_unsent(t: Tcb) -> None:
 def acceptable_seq(t: Tcb) -> i64:
     """SND.NXT, or the window's end when the peer took its window back (tcp_acceptable_seq)."""
     end = t.wnd_end()
-    if seq_leq(t.snd_nxt, end) or t.snd_wscale:
+    beyond = seq_diff(t.snd_nxt, end)
+    if beyond <= 0 or (t.wscale_ok and beyond < 1 << t.rcv_wscale):
         return t.snd_nxt
     return end
 

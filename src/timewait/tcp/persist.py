@@ -9,7 +9,7 @@ from timewait.tcp.reasons import Why
 from timewait.tcp.rto import orphan_retries, time_out
 from timewait.tcp.rtt import rto_max
 from timewait.tcp.segments import current_mss, established_segment, probe_segment, urgent_mode
-from timewait.tcp.send import force_push, mark_push, take
+from timewait.tcp.send import take
 from timewait.tcp.states import Cause
 from timewait.tcp.tcb import TIMEOUT_MIN, TIMER_PROBE0, Tcb, stamp
 from timewait.wire.packet import ACK, FIN, PSH, Buffer
@@ -90,8 +90,6 @@ def send_head(t: Tcb, why: Why, now: i64) -> bool:
     # A probe asks to be answered; a tail loss probe leaves as it would have left without one.
     push = why is not Why.TLP
     if length > 0:
-        if not push and force_push(t):
-            mark_push(t)
         data, marked = take(t, length)
         push = push or marked
     flags: i64 = ACK | PSH if push else ACK

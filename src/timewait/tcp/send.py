@@ -31,17 +31,19 @@ def writable(t: Tcb) -> bool:
     return t.unsent_len < lowat
 
 
-def append(t: Tcb, data: Buffer, length: i64, push: bool) -> None:
+def append(t: Tcb, data: Buffer, length: i64, push: bool, fresh: bool = False) -> None:
     """Queue data behind what is there. `data` must not change any more.
 
     A push mark on a chunk that grows moves to the new end: Linux marks the last
-    octet of the socket buffer, not of each write.
+    octet of the socket buffer, not of each write. `fresh`: it begins another buffer.
     """
     if t.unsent is None:
         t.unsent = deque()
     queue = t.unsent
     merged = False
-    if queue:
+    if t.unsent_len == 0:
+        t.packet_begin = t.write_seq
+    if queue and not fresh:
         last = queue[-1]
         untouched = (len(queue) > 1 or t.unsent_off == 0) and not last.end_of_record
         if untouched and last.length + length <= SMALL:
@@ -78,9 +80,32 @@ def record_length(t: Tcb) -> i64:
     return total
 
 
-def force_push(t: Tcb) -> bool:
-    """Half a window has been queued since the last PSH (forced_push)."""
-    return seq_gt(t.write_seq, (t.pushed_seq + (t.max_window >> 1)) & 0xFFFFFFFF)
+def force_push(t: Tcb, length: i64) -> bool:
+    """With `length` octets more, half a window has been queued since the last PSH (forced_push)."""
+    return seq_gt((t.write_seq + length) & 0xFFFFFFFF, (t.pushed_seq + (t.max_window >> 1)) & 0xFFFFFFFF)
+
+
+def append_much(t: Tcb, data: Buffer, length: i64, push: bool, goal: i64) -> None:
+    """As `append` for data of more than half a window: each buffer of `goal` octets that is full may be pushed."""
+    begin = t.write_seq
+    if t.unsent_len:
+        begin = t.snd_nxt if seq_gt(t.snd_nxt, t.packet_begin) else t.packet_begin
+        if t.unsent and t.unsent[-1].end_of_record:
+            begin = t.write_seq
+    filled: i64 = ((t.write_seq - begin) & 0xFFFFFFFF) % goal
+    view = memoryview(data)
+    at: i64 = 0
+    while at < length:
+        piece = goal - filled
+        if piece > length - at:
+            piece = length - at
+        append(t, view[at : at + piece], piece, push and at + piece == length, filled == 0)
+        at += piece
+        filled += piece
+        if filled == goal:
+            filled = 0
+            if force_push(t, 0):
+                mark_push(t)
 
 
 def mark_push(t: Tcb) -> None:

@@ -275,8 +275,9 @@ class Tcb(Endpoint):
         """Octets of the first chunk that have been sent."""
         self.unsent_len: i64 = 0
         self.tso_left: i64 = 0
-        """Segments still to come of what Linux would hand down as one packet of tso_size."""
-        self.tso_size: i64 = 0
+        """Octets still to come of what Linux would hand down as one packet."""
+        self.packet_begin: i64 = 0
+        """Where Linux began to fill buffers with what is unsent now: they are full at multiples of its size goal."""
         self.fin_queued = False
         self.fin_sent = False
         self.fin_pushed = False

@@ -19,7 +19,7 @@ from timewait.tcp.rate import pace, rate_sent
 from timewait.tcp.reasons import Why
 from timewait.tcp.rtt import set_rto
 from timewait.tcp.segments import current_mss, established_segment, syn_segment, urgent_mode
-from timewait.tcp.send import force_push, mark_push, record_length, take
+from timewait.tcp.send import record_length, take
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, SYN_SENT
 from timewait.tcp.tcb import (
     ACK_NOW,
@@ -37,7 +37,7 @@ from timewait.tcp.tcb import (
     Tcb,
     stamp,
 )
-from timewait.tcp.tso import ends_packet, segments_per_packet, should_defer
+from timewait.tcp.tso import packet_octets, segments_per_packet, should_defer
 from timewait.wire.packet import ACK, FIN, PSH, SYN, Buffer, Segment
 
 
@@ -50,7 +50,7 @@ def poll_transmit(t: Tcb, now: i64) -> Segment | None:
         return seg
     if t.state is CLOSED or t.state is LISTEN:
         return None
-    if t.paced and t.wstamp > now:
+    if t.paced and t.wstamp > now and t.tso_left == 0:
         t.pacing_at = t.wstamp
         return _acknowledge(t, now)
     if t.lost_pending:
@@ -93,9 +93,12 @@ def _acknowledge(t: Tcb, now: i64) -> Segment | None:
 
 def acceptable_ack_seq(t: Tcb) -> i64:
     """Sequence number of a segment without data: SND.NXT, or the window's end if it shrank (tcp_acceptable_seq)."""
-    if t.snd_wscale or seq_leq(t.snd_nxt, t.wnd_end()):
+    end = t.wnd_end()
+    beyond = seq_diff(t.snd_nxt, end)
+    # What scaling cannot express does not count as a window taken back.
+    if beyond <= 0 or (t.wscale_ok and beyond < 1 << t.rcv_wscale):
         return t.snd_nxt
-    return t.wnd_end()
+    return end
 
 
 # New data
@@ -135,9 +138,9 @@ def _send_new(t: Tcb, now: i64) -> Segment | None:
     packet_ends = False
     record_ends = False
     if length > 0:
-        if force_push(t):
-            mark_push(t)
-        packet_ends = length > mss or ends_packet(t, mss, room, window)
+        packet_ends = length > mss
+        if t.gso_max == 0:
+            packet_ends = _completes_packet(t, length, mss, room, window)
         if t.records_queued:
             record_ends = length == record_length(t)
         data, push = take(t, length)
@@ -157,8 +160,22 @@ def _send_new(t: Tcb, now: i64) -> Segment | None:
     return seg
 
 
+def _completes_packet(t: Tcb, length: i64, mss: i64, room: i64, window: i64) -> bool:
+    """Whether the segment about to leave is the last of several that Linux would hand down together."""
+    if t.tso_left:
+        t.tso_left -= length
+        return t.tso_left == 0
+    if t.unsent_len > mss and length == mss and not (t.urgent_out and urgent_mode(t)):
+        t.tso_left = packet_octets(t, mss, room, window, _nagle_holds(t)) - length
+        if t.tso_left < 0:
+            t.tso_left = 0
+    return False
+
+
 def _sendable(t: Tcb, mss: i64, room: i64, window: i64) -> i64:
     """How many octets may leave in one (super-)segment now; 0 for a bare FIN; -1 for nothing."""
+    if t.tso_left:
+        return t.tso_left if t.tso_left < mss else mss
     unsent = t.unsent_len
     if unsent == 0:
         return 0 if window >= 1 else -1

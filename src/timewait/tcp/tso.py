@@ -7,7 +7,8 @@ marks stand at the same places.
 
 from timewait.base.instant import MSEC
 from timewait.base.ints import i64
-from timewait.tcp.tcb import CA_RECOVERY, KIND_SIGNED, Tcb
+from timewait.tcp.send import record_length
+from timewait.tcp.tcb import CA_RECOVERY, KIND_SIGNED, MSS_DEFAULT, Tcb
 
 LARGEST = 65536
 """sk_gso_max_size."""
@@ -41,23 +42,39 @@ def segments_per_packet(t: Tcb, mss: i64) -> i64:
     return count if count > least else least
 
 
-def ends_packet(t: Tcb, mss: i64, room: i64, window: i64) -> bool:
-    """Whether the segment about to leave is the last of several that Linux would hand down together."""
-    if t.tso_left == 0:
-        quota = t.cwnd >> 1
-        if quota > room:
-            quota = room
-        count = segments_per_packet(t, mss)
-        if count > quota:
-            count = quota
-        ready = t.unsent_len if t.unsent_len < window else window
-        whole = (ready + mss - 1) // mss if ready == t.unsent_len else ready // mss
-        if count > whole:
-            count = whole
-        t.tso_left = count if count > 1 else 1
-        t.tso_size = t.tso_left
-    t.tso_left -= 1
-    return t.tso_left == 0 and t.tso_size > 1
+def packet_octets(t: Tcb, mss: i64, room: i64, window: i64, held: bool) -> i64:
+    """How much Linux would hand down as one packet now (tcp_cwnd_test, tcp_mss_split_point).
+
+    What the window cuts short goes along, unless `held`: Nagle's rule keeps a part of a segment back.
+    """
+    quota = t.cwnd >> 1
+    if quota > room:
+        quota = room
+    count = segments_per_packet(t, mss)
+    if count > quota:
+        count = quota
+    most = count * mss if count > 1 else mss
+    needed = record_length(t) if t.records_queued else t.unsent_len
+    # A packet takes at most its own buffer and the one behind it (tcp_grow_skb).
+    goal = size_goal(t, mss)
+    reach = 2 * goal - ((t.snd_nxt - t.packet_begin) & 0xFFFFFFFF) % goal
+    if needed > reach:
+        needed = reach
+    if needed > window:
+        needed = window
+    if most <= needed:
+        return most
+    return needed - needed % mss if held else needed
+
+
+def size_goal(t: Tcb, mss: i64) -> i64:
+    """How far Linux fills a buffer before it begins another: whole segments, half the largest window (same name)."""
+    largest: i64 = LARGEST - HEADROOM
+    cutoff = t.max_window >> 1 if t.max_window > MSS_DEFAULT else t.max_window
+    if 0 < cutoff < largest:
+        largest = cutoff
+    count = largest // mss
+    return count * mss if count > 1 else mss
 
 
 def should_defer(t: Tcb, mss: i64, room: i64, window: i64, now: i64) -> bool:

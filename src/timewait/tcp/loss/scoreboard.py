@@ -83,8 +83,11 @@ def apply_sacks(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> No
 
 
 def _block_valid(t: Tcb, left: i64, right: i64, ack: i64) -> bool:
-    """A block above SND.UNA, not empty and not beyond what was sent (tcp_is_sackblock_valid)."""
-    return seq_lt(left, right) and seq_leq(right, t.snd_nxt) and seq_geq(left, t.snd_una) and seq_gt(right, ack)
+    """A block above SND.UNA, not empty and not beyond what was sent (tcp_is_sackblock_valid).
+
+    One that begins at SND.UNA makes no sense: the acknowledgment would cover it.
+    """
+    return seq_lt(left, right) and seq_leq(right, t.snd_nxt) and seq_gt(left, t.snd_una) and seq_gt(right, ack)
 
 
 def _check_dsack(t: Tcb, blocks: tuple[tuple[int, int], ...], ack: i64, found: AckState) -> bool:
