@@ -106,12 +106,17 @@ def test_several_islands_are_told_newest_first(peers):
     assert peer.inject("A", seq=11, data=10) == ["A 1:1 ack 1 sack 11-21"]
     assert peer.inject("A", seq=31, data=10) == ["A 1:1 ack 1 sack 31-41 11-21"]
     assert peer.inject("A", seq=51, data=10) == ["A 1:1 ack 1 sack 51-61 31-41 11-21"]
-    assert peer.inject("A", seq=71, data=10) == ["A 1:1 ack 1 sack 71-81 51-61 31-41 11-21"]
-    assert peer.inject("A", seq=91, data=10) == ["A 1:1 ack 1 sack 91-101 71-81 51-61 31-41"]
+    # Three left at once, the next are held back for a moment (tcp_comp_sack_slack_ns).
+    fourth = peer.inject("A", seq=71, data=10) + peer.run(0.001)
+    assert fourth == ["A 1:1 ack 1 sack 71-81 51-61 31-41 11-21"]
+    fifth = peer.inject("A", seq=91, data=10) + peer.run(0.001)
+    assert fifth == ["A 1:1 ack 1 sack 91-101 71-81 51-61 31-41"]
     # One repeated: DSACK comes first, and takes a place.
-    assert peer.inject("A", seq=31, data=10) == ["A 1:1 ack 1 sack 31-41 31-41 91-101 71-81"]
+    repeated = peer.inject("A", seq=31, data=10) + peer.run(0.001)
+    assert repeated == ["A 1:1 ack 1 sack 31-41 31-41 91-101 71-81"]
     # 11-21 has fallen out of the list of four, though its octets are held.
-    assert peer.inject("A", seq=21, data=10) == ["A 1:1 ack 1 sack 21-41 91-101 71-81 51-61"]
+    joined = peer.inject("A", seq=21, data=10) + peer.run(0.001)
+    assert joined == ["A 1:1 ack 1 sack 21-41 91-101 71-81 51-61"]
     assert peer.inject("A", seq=1, data=10) == ["A 1:1 ack 41 sack 91-101 71-81 51-61"]
 
 

@@ -146,6 +146,30 @@ def reordered(bench: Bench) -> Verdict:
     return bench.verdict(T(f"limit {most}: {needless} sent again for nothing", f"上限 {most}：无谓重传 {needless} 段"))
 
 
+def holes(bench: Bench) -> Verdict:
+    """tcp_comp_sack_nr, _delay_ns, _slack_ns: how many acknowledgments tell of one hole."""
+    pair = bench.open()
+    bench.transfer(pair, bytes(200_000))
+    begun = bench.now
+    bench.drop("30th data from client")
+    got = bench.transfer(pair, bytes(300_000))
+    bench.run(SEC)
+    merged = bench.counter("server", "TcpExtTCPAckCompressed")
+    told = [entry for entry in _sent(bench, "server", after=begun) if isinstance(entry.packet, Segment)]
+    telling = [entry for entry in told if segment(entry).sacks]
+    most = bench.sysctl(V4 + "tcp_comp_sack_nr")
+    bench.check(T("octets that arrived", "到达的字节"), len(got), 300_000)
+    bench.check_that(T("acknowledgments of the hole", "报告空洞的确认"), len(telling) >= 3, len(telling), "3 or more")
+    if most == 0:
+        bench.check(T("acknowledgments merged", "合并的确认"), merged, 0)
+    return bench.verdict(
+        T(
+            f"tcp_comp_sack_nr={most}: {len(telling)} acknowledgments of the hole left, {merged} were merged",
+            f"tcp_comp_sack_nr={most}：报告空洞的确认 {len(telling)} 个，另有 {merged} 个被合并",
+        )
+    )
+
+
 def after_silence(bench: Bench) -> Verdict:
     """tcp_slow_start_after_idle: how much leaves at once after a pause longer than the timeout."""
     pair = bench.open()
@@ -282,6 +306,7 @@ STORIES: Final[dict[str, Callable[[Bench], Verdict]]] = {
     "frto": spurious_timeout,
     "paced": paced,
     "reordering": reordered,
+    "holes": holes,
     "idle": after_silence,
     "urgent": urgent,
     "ecn-fallback": without_ecn,
@@ -297,6 +322,7 @@ MEANINGS: Final[dict[str, T]] = {
     "frto": T("what tcp_frto does", "tcp_frto 的作用"),
     "paced": T("what pacing's parameters do", "pacing 各参数的作用"),
     "reordering": T("what tcp_max_reordering does", "tcp_max_reordering 的作用"),
+    "holes": T("how acknowledgments of one hole are merged", "同一空洞的确认如何合并"),
     "idle": T("what tcp_slow_start_after_idle does", "tcp_slow_start_after_idle 的作用"),
     "urgent": T("what tcp_stdurg does", "tcp_stdurg 的作用"),
     "ecn-fallback": T("what tcp_ecn_fallback does", "tcp_ecn_fallback 的作用"),

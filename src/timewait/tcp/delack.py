@@ -10,6 +10,7 @@ from typing import Final
 from timewait.base.instant import NEVER, SEC, USEC
 from timewait.base.ints import i64
 from timewait.tcp.bsd.window import update_due
+from timewait.tcp.compress import AckCompression
 from timewait.tcp.reasons import Why
 from timewait.tcp.rtt import rto_min_us
 from timewait.tcp.tcb import (
@@ -27,6 +28,8 @@ from timewait.wire.packet import PSH, Segment
 
 TICK = SEC // 250
 """A jiffy at HZ=250: no timer fires sooner."""
+FASTRETRANS_THRESH: Final = 3
+"""TCP_FASTRETRANS_THRESH: so many duplicate ACKs make a sender repair the hole."""
 MAX_QUICKACKS: Final = 16
 """TCP_MAX_QUICKACKS: immediate acknowledgments at the start of a connection."""
 
@@ -82,6 +85,9 @@ def ack_was_sent(t: Tcb, now: i64) -> None:
             t.ato = ATO_MIN
     t.ack_pending = 0
     t.delack_at = NEVER
+    if t.compression is not None:
+        t.net.counters.TcpExtTCPAckCompressed += t.compression.held
+        t.compression.held = 0
     t.last_ack_sent = t.rcv_nxt
     t.ack_why = Why.ACK
 
@@ -136,8 +142,8 @@ def check_ack(t: Tcb, now: i64) -> None:
         ack_now(t, Why.EVERY_SECOND)
     elif in_quickack_mode(t):
         ack_now(t, Why.QUICK_ACK)
-    elif t.ofo_seqs:
-        ack_now(t, Why.DUP_ACK)
+    elif t.ofo_seqs or t.ofo_fin >= 0:
+        _acknowledge_hole(t, now)
     else:
         delay_ack(t, now)
 
@@ -148,6 +154,45 @@ def longest_delay(t: Tcb) -> i64:
     ticks = (rto_min_us(t) * USEC + TICK - 1) // TICK
     below = (ticks - 1 if ticks > 2 else 1) * TICK
     return limit if limit < below else below
+
+
+def _acknowledge_hole(t: Tcb, now: i64) -> None:
+    """Data is held out of order: a duplicate ACK at once, or one for several a little later (RFC 5681 4.2)."""
+    sysctl = t.net.sysctl
+    state = t.compression
+    if state is None:
+        state = AckCompression()
+        t.compression = state
+    if not t.sack_ok or state.held >= sysctl.tcp_comp_sack_nr:
+        ack_now(t, Why.DUP_ACK)
+        return
+    if state.rcv_nxt != t.rcv_nxt:
+        state.rcv_nxt = t.rcv_nxt
+        state.duplicates = 0
+    if state.duplicates < FASTRETRANS_THRESH:
+        state.duplicates += 1
+        ack_now(t, Why.DUP_ACK)
+        return
+    state.held += 1
+    if state.held > 1:
+        return
+    # A twentieth of the round trip, as both directions know it. An idle machine uses the slack up.
+    rtt_us = t.rcv_rtt_us
+    if 0 < t.srtt_us >> 3 < rtt_us:
+        rtt_us = t.srtt_us >> 3
+    delay = rtt_us * 1000 // 20
+    if delay > sysctl.tcp_comp_sack_delay_ns:
+        delay = sysctl.tcp_comp_sack_delay_ns
+    # No delayed acknowledgment can wait as well: the duplicate ACKs before have settled it.
+    t.delack_at = now + delay + sysctl.tcp_comp_sack_slack_ns
+
+
+def _acknowledge_held(t: Tcb, state: AckCompression, now: i64) -> None:
+    """The timer of compressed acknowledgments ran out (tcp_compressed_ack_kick)."""
+    t.fired("compressed ack", now)
+    # The one that leaves is not compressed.
+    state.held -= 1
+    ack_now(t, Why.COMPRESSED_ACK)
 
 
 def delay_ack(t: Tcb, now: i64) -> None:
@@ -183,6 +228,10 @@ def delay_ack(t: Tcb, now: i64) -> None:
 def delack_timer(t: Tcb, now: i64) -> None:
     """The program did not answer in time (tcp_delack_timer_handler)."""
     t.delack_at = NEVER
+    state = t.compression
+    if state is not None and state.held:
+        _acknowledge_held(t, state, now)
+        return
     t.ack_pending &= ~ACK_TIMER
     if not t.ack_pending & ACK_SCHED:
         return

@@ -134,6 +134,7 @@ class Why(Reason):
     DELAYED_ACK = ("delayed-acknowledgment timer", "RFC 9293 3.8.6.3")
     EVERY_SECOND = ("second full-sized segment", "RFC 9293 3.8.6.3")
     DUP_ACK = ("out of order: duplicate acknowledgment", "RFC 5681 4.2")
+    COMPRESSED_ACK = ("out of order: one acknowledgment for several", "__tcp_ack_snd_check, tcp_comp_sack_nr")
     DUP_SEGMENT_ACK = ("already received: acknowledged again", "RFC 9293 3.10.7.4 first check")
     GAP_FILLED = ("gap filled", "RFC 5681 4.2")
     WINDOW_UPDATE = ("window opened", "RFC 9293 3.8.6.2.2")

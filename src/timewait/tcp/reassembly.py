@@ -5,14 +5,19 @@ from typing import Final
 
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_geq, seq_gt, seq_leq, seq_lt
-from timewait.tcp.delack import ack_now, data_received, enter_quickack_mode
+from timewait.tcp.compress import AckCompression
+from timewait.tcp.delack import ack_now, data_received, enter_quickack_mode, schedule_ack
 from timewait.tcp.reasons import Drop, Why
+from timewait.tcp.segments import acceptable_ack_seq, established_segment
 from timewait.tcp.tcb import WAKE_IN, Tcb
 from timewait.tcp.window import WELL_FILLED, free_space, grow_buffer, grow_window
-from timewait.wire.packet import FIN, Buffer, Segment
+from timewait.wire.packet import ACK, FIN, Buffer, Segment
 
 MAX_SACK_ISLANDS: Final = 4
 """Islands remembered for reporting, as many as an option has room for (TCP_NUM_SACKS); the data of all is held."""
+
+SACK_BLOCKS_EXPECTED: Final = 2
+"""TCP_SACK_BLOCKS_EXPECTED: so many islands are reported for certain, whatever else is in the segment."""
 
 
 def accept_data(t: Tcb, seg: Segment, now: i64) -> bool:
@@ -153,18 +158,16 @@ def _out_of_order(t: Tcb, seg: Segment, now: i64) -> None:
         counters.TcpExtTCPOFODrop += 1
         ack_now(t, Why.DUP_ACK)
         return
+    schedule_ack(t)
     if seg.length and hold(t, _view(seg.payload), start, seg.length):
         _set_dsack(t, seg.seq, (seg.seq + seg.length) & 0xFFFFFFFF)
     if t.sack_ok:
-        _report_island(t, seg.seq, (seg.seq + seg.length + (seg.flags & FIN)) & 0xFFFFFFFF)
+        _report_island(t, seg.seq, (seg.seq + seg.length + (seg.flags & FIN)) & 0xFFFFFFFF, now)
         if seg.length >= WELL_FILLED:
             # Without SACK the window stays, for an ACK with another one would be no duplicate.
             grow_window(t, seg.length)
     if t.net.profile.scaling_ratio and not t.orphan:
         grow_buffer(t, t.rcvq_space)
-    t.ack_pending |= 1
-    enter_quickack_mode(t, 16)
-    ack_now(t, Why.DUP_ACK)
 
 
 def _make_room(t: Tcb, start: i64, length: i64) -> bool:
@@ -238,12 +241,14 @@ def join_islands(t: Tcb) -> bool:
     return False
 
 
-def _report_island(t: Tcb, left: i64, right: i64) -> None:
+def _report_island(t: Tcb, left: i64, right: i64, now: i64) -> None:
     """RFC 2018 4: the island that just grew comes first; touching ones are one."""
     blocks = t.sack_blocks
     if blocks is None:
         blocks = []
         t.sack_blocks = blocks
+    if t.compression is not None and t.compression.held:
+        _release_held(t, t.compression, blocks, left, right, now)
     grown_left: i64 = left
     grown_right: i64 = right
     kept: list[tuple[int, int]] = []
@@ -258,6 +263,31 @@ def _report_island(t: Tcb, left: i64, right: i64) -> None:
     kept.insert(0, (int(grown_left), int(grown_right)))
     del kept[MAX_SACK_ISLANDS:]
     t.sack_blocks = kept
+
+
+def _release_held(
+    t: Tcb, state: AckCompression, blocks: list[tuple[int, int]], left: i64, right: i64, now: i64
+) -> None:
+    """Acknowledgments are held, and the blocks that change now may not be seen again: send them first.
+
+    That is when the third island or a later one grows, and when a new one pushes the oldest out
+    (tcp_sack_new_ofo_skb, tcp_sack_compress_send_ack).
+    """
+    for index, (block_left, block_right) in enumerate(blocks):
+        if seq_leq(block_left, right) and seq_geq(block_right, left):
+            if index < SACK_BLOCKS_EXPECTED:
+                return
+            grown = (
+                int(left) if seq_lt(left, block_left) else block_left,
+                int(right) if seq_gt(right, block_right) else block_right,
+            )
+            blocks[index] = grown
+            break
+    else:
+        if len(blocks) < MAX_SACK_ISLANDS:
+            return
+    state.held -= 1
+    t.emit(established_segment(t, ACK, acceptable_ack_seq(t), Why.COMPRESSED_ACK, now))
 
 
 def _trim_sacks(t: Tcb) -> None:

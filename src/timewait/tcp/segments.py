@@ -1,7 +1,7 @@
 """Building segments: header fields and options of everything a connection sends."""
 
 from timewait.base.ints import i64
-from timewait.base.seq import seq_gt, seq_lt
+from timewait.base.seq import seq_diff, seq_gt, seq_lt
 from timewait.tcp.accecn import option_room
 from timewait.tcp.bsd.sack import reported
 from timewait.tcp.bsd.syn import finish_syn
@@ -57,6 +57,16 @@ def established_segment(t: Tcb, flags: i64, seq: i64, why: Why, now: i64) -> Seg
         echo(t, seg, now)
     ack_was_sent(t, now)
     return seg
+
+
+def acceptable_ack_seq(t: Tcb) -> i64:
+    """Sequence number of a segment without data: SND.NXT, or the window's end if it shrank (tcp_acceptable_seq)."""
+    end = t.wnd_end()
+    beyond = seq_diff(t.snd_nxt, end)
+    # What scaling cannot express does not count as a window taken back.
+    if beyond <= 0 or (t.wscale_ok and beyond < 1 << t.rcv_wscale):
+        return t.snd_nxt
+    return end
 
 
 def urgent_mode(t: Tcb) -> bool:

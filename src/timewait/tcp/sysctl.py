@@ -41,6 +41,9 @@ class Sysctl:
     tcp_adv_win_scale: i64 = 1
     tcp_base_mss: i64 = 1024
     tcp_challenge_ack_limit: i64 = INT_MAX
+    tcp_comp_sack_delay_ns: i64 = 1000000
+    tcp_comp_sack_nr: i64 = 44
+    tcp_comp_sack_slack_ns: i64 = 100000
     tcp_congestion_control: str = "cubic"
     tcp_available_congestion_control: str = "reno bbr cubic"
     tcp_pacing_ss_ratio: i64 = 200
@@ -242,6 +245,7 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "tcp_base_mss", "segment size with which a search for the path MTU begins", "bytes"),
         Spec(v4 + "tcp_challenge_ack_limit", "challenge ACKs a second, whole host", "packets"),
         Spec(v4 + "tcp_available_congestion_control", "algorithms there are; read only", kind="word", fixed=True),
+        *_compression_specs(v4),
         Spec(v4 + "tcp_congestion_control", "algorithm of new connections", kind="word", choices=ALGORITHMS),
         Spec(v4 + "tcp_pacing_ss_ratio", "pacing rate in slow start, of what the window needs", "%", 0, 1000),
         Spec(v4 + "tcp_pacing_ca_ratio", "pacing rate in congestion avoidance", "%", 0, 1000),
@@ -317,6 +321,14 @@ def _ecn_specs(v4: str) -> list[Spec]:
     ]
 
 
+def _compression_specs(v4: str) -> list[Spec]:
+    return [
+        Spec(v4 + "tcp_comp_sack_delay_ns", "most time for which ACKs of a hole are held back; 5 % of the RTT", "ns"),
+        Spec(v4 + "tcp_comp_sack_nr", "most ACKs of a hole that become one; 0: none are held back", "ACKs", 0, 255),
+        Spec(v4 + "tcp_comp_sack_slack_ns", "by how much that timer may be late", "ns"),
+    ]
+
+
 SPECS: Final = _specs()
 
 UNUSED: Final[dict[str, str]] = {
@@ -328,9 +340,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_autocorking": "1",
     "net.ipv4.tcp_backlog_ack_defer": "1",
     "net.ipv4.tcp_child_ehash_entries": "0",
-    "net.ipv4.tcp_comp_sack_delay_ns": "1000000",
-    "net.ipv4.tcp_comp_sack_nr": "44",
-    "net.ipv4.tcp_comp_sack_slack_ns": "100000",
     "net.ipv4.tcp_early_demux": "1",
     "net.ipv4.tcp_ehash_entries": "-262144",
     "net.ipv4.tcp_fack": "0",
@@ -365,11 +374,15 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_rmem": (4096, 131072, 6291456),
     },
     "linux-4.19": {
+        "net.ipv4.tcp_comp_sack_slack_ns": None,
         "net.core.somaxconn": 128,
         "net.ipv4.tcp_mtu_probe_floor": None,
         "net.ipv4.tcp_rmem": (4096, 131072, 6291456),
     },
     "linux-3.10": {
+        "net.ipv4.tcp_comp_sack_delay_ns": None,
+        "net.ipv4.tcp_comp_sack_nr": None,
+        "net.ipv4.tcp_comp_sack_slack_ns": None,
         "net.ipv4.ip_local_port_range": (32768, 61000),
         "net.ipv4.tcp_tw_recycle": 0,
         "net.ipv4.tcp_tw_reuse": 0,
@@ -387,6 +400,9 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_early_retrans": 0,
     },
     "rfc9293": {
+        "net.ipv4.tcp_comp_sack_delay_ns": None,
+        "net.ipv4.tcp_comp_sack_nr": None,
+        "net.ipv4.tcp_comp_sack_slack_ns": None,
         "net.ipv4.tcp_ecn_option": None,
         "net.ipv4.tcp_ecn_option_beacon": None,
         "net.ipv4.tcp_congestion_control": "reno",
@@ -397,6 +413,9 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_rfc1337": 1,
     },
     "freebsd": {
+        "net.ipv4.tcp_comp_sack_delay_ns": None,
+        "net.ipv4.tcp_comp_sack_nr": None,
+        "net.ipv4.tcp_comp_sack_slack_ns": None,
         "net.ipv4.tcp_ecn_option": None,
         "net.ipv4.tcp_ecn_option_beacon": None,
         "net.core.somaxconn": 128,
@@ -420,6 +439,9 @@ _OLDER: Final = {"linux-4.19": "linux-5.15", "linux-3.10": "linux-4.19", "linux-
 """A profile is the one it points to, with its own differences on top."""
 
 _WHERE_ABSENT: Final[dict[str, object]] = {
+    "net.ipv4.tcp_comp_sack_delay_ns": 1000000,
+    "net.ipv4.tcp_comp_sack_nr": 0,
+    "net.ipv4.tcp_comp_sack_slack_ns": 0,
     "net.ipv4.tcp_mtu_probe_floor": 48,
     "net.ipv4.tcp_probe_interval": 17179869,
     "net.ipv4.tcp_probe_threshold": 0,

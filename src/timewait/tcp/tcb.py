@@ -15,6 +15,7 @@ from timewait.base.ints import i16, i32, i64
 from timewait.base.native import mypyc_attr
 from timewait.tcp.ace import AccurateEcn
 from timewait.tcp.cc.base import NO_PACING, CongestionControl
+from timewait.tcp.compress import AckCompression
 from timewait.tcp.loss.queue import RetransmitQueue
 from timewait.tcp.mtu_search import MtuSearch
 from timewait.tcp.net import Net
@@ -417,6 +418,8 @@ class Tcb(Endpoint):
         self.sack_blocks: list[tuple[int, int]] | None = None
         """Islands to report, latest first."""
         self.dsack: tuple[int, int] | None = None
+        self.compression: AckCompression | None = None
+        """How duplicate acknowledgments are compressed, once something came out of order."""
         self.urg_seq: i64 = 0
         self.urg_valid = False
         self.urg_data: i64 = -1
@@ -458,6 +461,7 @@ class Tcb(Endpoint):
         self.rtx_kind = TIMER_NONE
         self.rtx_at: i64 = NEVER
         self.delack_at: i64 = NEVER
+        """The delayed acknowledgment's, or that of the acknowledgments that `compression` holds."""
         self.keepalive_at: i64 = NEVER
         self.pacing_at: i64 = NEVER
         self.dirty = False

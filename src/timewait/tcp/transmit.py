@@ -18,7 +18,7 @@ from timewait.tcp.mtu_probe import WAIT, probe_length, probe_sent
 from timewait.tcp.rate import pace, rate_sent
 from timewait.tcp.reasons import Why
 from timewait.tcp.rtt import set_rto
-from timewait.tcp.segments import current_mss, established_segment, syn_segment, urgent_mode
+from timewait.tcp.segments import acceptable_ack_seq, current_mss, established_segment, syn_segment, urgent_mode
 from timewait.tcp.send import record_length, take
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, SYN_SENT
 from timewait.tcp.tcb import (
@@ -89,16 +89,6 @@ def _acknowledge(t: Tcb, now: i64) -> Segment | None:
     if t.chrono or t.packets_out or t.unsent_len:
         account(t, now)
     return None
-
-
-def acceptable_ack_seq(t: Tcb) -> i64:
-    """Sequence number of a segment without data: SND.NXT, or the window's end if it shrank (tcp_acceptable_seq)."""
-    end = t.wnd_end()
-    beyond = seq_diff(t.snd_nxt, end)
-    # What scaling cannot express does not count as a window taken back.
-    if beyond <= 0 or (t.wscale_ok and beyond < 1 << t.rcv_wscale):
-        return t.snd_nxt
-    return end
 
 
 # New data
