@@ -65,7 +65,7 @@ def ready_to_transfer(t: Tcb, now: i64) -> None:
     # RFC 5681 3.1: after a lost SYN the initial window is one segment, unless the timeout proved spurious.
     t.cwnd = 1 if t.total_retrans > 1 and t.undo_active else t.net.profile.init_cwnd
     t.undo_active = False
-    if t.cc is not None and not t.cc.controls:
+    if t.passive and t.cc is not None and not t.cc.controls:
         update_pacing_rate(t)
     t.cwnd_stamp = now
     t.ca_state = 0
