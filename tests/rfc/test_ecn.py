@@ -5,7 +5,8 @@ import struct
 
 import pytest
 
-from support.peer import both
+from support.peer import HOST, both
+from timewait.wire.address import pack
 
 MSS = 1000
 CE, ECT0 = 3, 2
@@ -209,3 +210,39 @@ def test_a_lost_syn_counts_as_a_reduction(peers):
     peer.inject("SYN-ACK-ECE", mss=MSS, ack=1)
     peer.app.send(fd, b"abc")
     assert flags(peer.take()) == ["PAC"]
+
+
+def over_an_ecn_route(peers, mode):
+    """`ip route change ... features ecn`."""
+    peer = peers({"net.ipv4.tcp_ecn": mode})
+    if peer.kind == "kernel":
+        namespace = peer.host.namespace
+        listed = namespace.run(["ip", "route", "show", "10.0.0.0/24"]).stdout
+        device = (listed if isinstance(listed, str) else listed.decode()).split("dev ")[1].split()[0]
+        namespace.run(["ip", "route", "replace", "10.0.0.0/24", "dev", device, "src", HOST, "features", "ecn"])
+    else:
+        peer.host.routes.set_ecn(pack("10.0.0.0"), 24, True)
+    return peer
+
+
+@both
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_a_route_may_ask_for_ecn(peers, mode):
+    peer = over_an_ecn_route(peers, mode)
+    peer.connect()
+    assert flags(peer.run(1.5)) == ["SEC", "S"]
+
+
+@both
+@pytest.mark.parametrize("cookies", [1, 2])
+def test_a_route_may_agree_to_ecn(peers, cookies):
+    peer = over_an_ecn_route(peers, 0)
+    peer.sysctl("net.ipv4.tcp_syncookies", cookies)
+    listener = peer.listen()
+    (ect,) = peer.new_flow(41000).inject("SYN-ECE-CWR", mss=MSS, tos=ECT0)
+    (answer,) = peer.inject("SYN-ECE-CWR", mss=MSS, ts=1000)
+    assert flags([ect, answer]) == ["SA", "SAE"]
+    peer.inject("A", seq=1, ack=1, ts=1001)
+    fd = peer.accept(listener)
+    peer.app.send(fd, b"abc")
+    assert tos(peer.take()) == [ECT0]

@@ -192,6 +192,9 @@ class SimMachine:
                 profile = copy.copy(self.host.net.profile)
                 profile.init_cwnd = int(value)
                 self.host.net.profile = profile
+            elif name == "features":
+                for prefix, length in self.host.routes.known_prefixes():
+                    self.host.routes.set_ecn(prefix, length, value == "ecn")
             elif name != "congctl":
                 raise UsageError(f"the route metric {name} is not known here")
 

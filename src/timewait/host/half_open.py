@@ -74,7 +74,7 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
     options = listener.options
     options.isn = isn
     options.advmss = _advertised_mss(tables, seg.src, options.wishes.user_mss, now)
-    req = make_request(tables.net, seg, options, cookie, now)
+    req = make_request(tables.net, seg, options, cookie, now, route.ecn)
     if not cookie and _fast_open(tables, listener, req, seg, pmtu, now):
         return
     if cookie:
@@ -156,6 +156,11 @@ def _advertised_mss(tables: TcpTables, peer: bytes, user_mss: i64, now: i64) -> 
     return user_mss if user_mss and user_mss < mss else mss
 
 
+def _route_has_ecn(tables: TcpTables, peer: bytes) -> bool:
+    route = tables.machine.routes.find(peer)
+    return route is not None and route.ecn
+
+
 def _device_mtu(route: Route) -> i64:
     if route.mtu:
         return route.mtu
@@ -183,7 +188,7 @@ def cookie_ack(tables: TcpTables, listener: Listener, seg: Segment, now: i64) ->
         if decoded is None:
             return False
         req.snd_wscale, req.sack_ok = i16(decoded[0]), decoded[1]
-        if decoded[2] and tables.net.sysctl.tcp_ecn:
+        if decoded[2] and (tables.net.sysctl.tcp_ecn or _route_has_ecn(tables, seg.src)):
             # What the third packet reflects tells accurate ECN from the classic one (RFC 9768 5.1).
             req.ecn = ACCURATE if ace_of(seg.flags) > 1 else CLASSIC
     choose_window(tables.net, req, listener.options)

@@ -84,6 +84,7 @@ class Route:
         source: bytes = b"",
         mtu: i64 = 0,
         metric: i64 = 0,
+        ecn: bool = False,
     ) -> None:
         self.reach: Reach = reach
         self.device: NetDevice | None = device
@@ -94,6 +95,8 @@ class Route:
         self.mtu: i64 = mtu
         """The route's own `mtu` metric; 0: the device's."""
         self.metric: i64 = metric
+        self.ecn = ecn
+        """Connections over it ask for ECN and agree to it, whatever tcp_ecn says (RTAX_FEATURE_ECN)."""
 
     @property
     def local(self) -> bool:
@@ -197,6 +200,19 @@ class RouteTable:
             raise os_error(errno.ESRCH)
         self.cache.clear()
 
+    def known_prefixes(self) -> list[tuple[bytes, int]]:
+        """(prefix, length) of every route of the table, IPv4 first, in no particular order otherwise."""
+        return [(prefix, key % 1000) for key in sorted(self.prefixes) for prefix in self.prefixes[key]]
+
+    def set_ecn(self, prefix: bytes, length: int, ecn: bool) -> None:
+        """`ip route change PREFIX features ecn`, or without it, for every route of the prefix. OSError ESRCH if none."""
+        routes = self.prefixes.get(length if len(prefix) == 4 else length + 1000, {}).get(masked(prefix, length))
+        if not routes:
+            raise os_error(errno.ESRCH)
+        for at, old in enumerate(routes):
+            routes[at] = Route(old.reach, old.device, old.gateway, old.source, old.mtu, old.metric, ecn)
+        self.cache.clear()
+
     def set_up(self, device: NetDevice, up: bool) -> None:
         """Bring a device up or down; the routes of one that is down are not used."""
         device.up = up
@@ -265,7 +281,7 @@ class RouteTable:
         source = entry.source
         if not source and entry.device is not None:
             source = self.source_for(gateway or dst, entry.device)
-        return Route(reach, entry.device, gateway, source, entry.mtu, entry.metric)
+        return Route(reach, entry.device, gateway, source, entry.mtu, entry.metric, entry.ecn)
 
     def source_for(self, dst: bytes, device: NetDevice) -> bytes:
         """The source address for a next hop on a device: RFC 6724 rules 2 and 8, inet_select_addr; b'' if none."""

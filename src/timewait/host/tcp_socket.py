@@ -126,14 +126,15 @@ class TcpSocket(OptionedSocket):
         elif laddr != self.bound.local_addr:
             self.bound.local_addr = laddr
             layer.ports.refresh(self.bound)
-        return self._open(laddr, addr, port, fast)
+        return self._open(laddr, addr, port, fast, route.ecn)
 
-    def _open(self, laddr: bytes, addr: bytes, port: int, fast: bytes | None) -> int:
+    def _open(self, laddr: bytes, addr: bytes, port: int, fast: bytes | None, ecn: bool) -> int:
         layer = self.layer
         now = layer.machine.now()
         t = Tcb(layer.net, laddr, self.bound.local_port, addr, port)
         t.pmtu = layer.machine.routes.mtu(addr, now)
         t.owner = self
+        t.ecn_ok = ecn
         self.options.apply(t)
         try:
             isn = layer.open(t, now)

@@ -173,8 +173,13 @@ class ListenOptions:
         """Given ISN, as when a TIME-WAIT record is taken over; -1: generate."""
 
 
-def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, now: i64) -> Request:
-    """A half-open connection from a SYN: options agreed, ISN chosen (tcp_conn_request, tcp_openreq_init)."""
+def make_request(
+    net: Net, seg: Segment, options: ListenOptions, cookie: bool, now: i64, ecn_route: bool = False
+) -> Request:
+    """A half-open connection from a SYN: options agreed, ISN chosen (tcp_conn_request, tcp_openreq_init).
+
+    `ecn_route`: the route to the peer has the feature ecn.
+    """
     sysctl = net.sysctl
     req = Request(seg.flow, seg.seq)
     mss = seg.mss if seg.mss else MSS_DEFAULT
@@ -216,7 +221,7 @@ def make_request(net: Net, seg: Segment, options: ListenOptions, cookie: bool, n
         req.ecn = CLASSIC if seg.flags & (ECE | CWR) == ECE | CWR and bsd.ecn_enable in (1, 2) else 0
     else:
         # A cookie remembers it in the timestamp.
-        req.ecn = i16(accepts(sysctl, seg) | (seg.tos & 3) << 2) if not cookie or req.ts_ok else 0
+        req.ecn = i16(accepts(sysctl, seg, ecn_route) | (seg.tos & 3) << 2) if not cookie or req.ts_ok else 0
     return req
 
 

@@ -26,22 +26,24 @@ CLASSIC: Final = 1
 ACCURATE: Final = 2
 
 
-def accepts(sysctl: Sysctl, seg: Segment) -> i64:
+def accepts(sysctl: Sysctl, seg: Segment, by_route: bool) -> i64:
     """Which ECN we agree to with a SYN: NONE, CLASSIC or ACCURATE (tcp_ecn_create_request).
 
-    A SYN that is ECT itself is not to be trusted, unless it knows of later ECN (RFC 8311 4.3).
+    A SYN that is ECT itself is not to be trusted, unless it knows of later ECN (RFC 8311 4.3). `by_route`: the
+    route has the feature ecn.
     """
     mode = sysctl.tcp_ecn
     if mode >= 3 and asks_for_accurate(seg):
         return ACCURATE
     asks = seg.flags & (ECE | CWR) == ECE | CWR and (seg.tos & 3 == 0 or seg.flags & AE)
-    return CLASSIC if mode != 0 and asks else NONE
+    return CLASSIC if (mode != 0 or by_route) and asks else NONE
 
 
 def offer(t: Tcb, seg: Segment) -> None:
     """Our SYN asks with ECE and CWR, for accurate ECN with AE too; our SYN-ACK agrees (RFC 3168 6.1.1, RFC 9768 3.1).
 
     A repeated SYN no longer asks: a middlebox may have dropped the first one for it (6.1.1.1, tcp_ecn_fallback).
+    Where ecn_ok is set before the first SYN the route has the feature ecn.
     """
     sysctl = t.net.sysctl
     if seg.flags & ACK:
@@ -55,7 +57,7 @@ def offer(t: Tcb, seg: Segment) -> None:
             seg.flags |= ECE
         return
     mode = sysctl.tcp_ecn
-    if mode not in (1, 3, 4) or (t.retransmits and sysctl.tcp_ecn_fallback):
+    if not (t.ecn_ok or mode in (1, 3, 4)) or (t.retransmits and sysctl.tcp_ecn_fallback):
         return
     seg.flags |= ECE | CWR
     t.ecn_ok = True
