@@ -205,7 +205,7 @@ class RouteTable:
         return [(prefix, key % 1000) for key in sorted(self.prefixes) for prefix in self.prefixes[key]]
 
     def set_ecn(self, prefix: bytes, length: int, ecn: bool) -> None:
-        """`ip route change PREFIX features ecn`, or without it, for every route of the prefix. OSError ESRCH if none."""
+        """`ip route change PREFIX features ecn`, or without it, for all routes of it. OSError ESRCH if none."""
         routes = self.prefixes.get(length if len(prefix) == 4 else length + 1000, {}).get(masked(prefix, length))
         if not routes:
             raise os_error(errno.ESRCH)

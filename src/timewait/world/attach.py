@@ -109,6 +109,10 @@ class TunEnd:
             self._failed(packet, error)
 
     def _enqueue(self, packet: Packet | Buffer) -> None:
+        if repeats_cwr(packet):
+            for piece in split(packet):
+                self._enqueue(piece)
+            return
         if len(self._waiting) >= WRITE_QUEUE:
             self._lost(packet, Drop.LINK_QUEUE_FULL)
         else:

@@ -9,9 +9,10 @@ import pytest
 
 from timewait.base.instant import SEC
 from timewait.tcp.reasons import Drop
-from timewait.wire.packet import Buffer, Packet
+from timewait.wire.packet import ACE_REPEATED, ACK, AE, CWR, Buffer, Packet, Segment
 from timewait.world.attach import WRITE_QUEUE, TunEnd
 from timewait.world.clock import RealClock
+from timewait.world.offload import packet_of
 from timewait.world.tun import VNET_LEN, Tun
 
 
@@ -109,3 +110,39 @@ def test_a_batch_is_drained_once(device: Device, clock: RealClock) -> None:
     assert len(heard.data) == 5
     assert heard.drains == 1
     end.close()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_counter_with_cwr_stands_on_every_piece(device: Device, clock: RealClock, full: bool) -> None:
+    """The kernel would clear CWR behind the first piece of a super-segment; with accurate ECN it is a digit."""
+    end, heard = make(device, clock)
+    before = 0
+    while full and not clock.writers:
+        end.transmit(packet(before))
+        before += 1
+    whole = Segment()
+    whole.src, whole.dst, whole.proto = bytes(4), bytes(4), 6
+    whole.flags = ACK | CWR | AE | ACE_REPEATED
+    whole.payload, whole.length, whole.gso_size = bytes(2500), 2500, 1000
+    end.transmit(whole)
+    plain = whole.copy()
+    plain.flags = ACK | AE | ACE_REPEATED
+    end.transmit(plain)
+    read: list[bytes] = []
+
+    def drain() -> bool:
+        try:
+            while True:
+                read.append(device.far.recv(70000))
+        except BlockingIOError:
+            return len(read) < before + 4
+
+    assert clock.run_while(drain, clock.now() + 5 * SEC)
+    segments = [packet_of(data) for data in read[before:]]
+    assert [(int(seg.flags), int(seg.length)) for seg in segments if isinstance(seg, Segment)] == [
+        (ACK | CWR | AE, 1000),
+        (ACK | CWR | AE, 1000),
+        (ACK | CWR | AE, 500),
+        (ACK | AE, 2500),
+    ]
+    assert heard.lost == []
