@@ -365,3 +365,18 @@ def test_an_abort_is_signed(peers):
     peer.app.close(fd)
     (rst,) = peer.take()
     assert rst.startswith("RA 1:1") and well_signed(rst)
+
+
+def test_accurate_ecn_and_a_signature_share_the_room(peers):
+    """Half of it is the signature's: the SYN-ACK tells two counters; three of them make data shorter."""
+    peer, listener = listening(peers, sysctl={"net.ipv4.tcp_ecn": 3})
+    (answer,) = send(peer, "SYN-AE-ECE-CWR", mss=1460, sack_ok=True, wscale=7)
+    assert well_signed(answer)
+    assert answer.options == "nop,nop,md5,mss 1460,accecn1,nop,nop,sackOK,nop,wscale 10"
+    assert send(peer, "ACK-CWR", seq=1, ack=1, other_options=((174, b"\0\0\1\0\0\0\0\0\1"),)) == []
+    fd = peer.accept(listener)
+    peer.app.send(fd, bytes(2000))
+    seen = peer.take()
+    assert [each.segment.length for each in seen] == [1460 - 20 - 12, 2000 - 1428]
+    assert all(well_signed(each) for each in seen)
+    assert {each.options for each in seen} == {"nop,nop,md5,accecn1,nop"}

@@ -20,7 +20,7 @@ from timewait.record.entries import (
 )
 from timewait.tcp.reasons import Drop
 from timewait.tcp.states import State
-from timewait.wire.packet import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, Segment
+from timewait.wire.packet import ACK, AE, CWR, ECE, FIN, PSH, RST, SYN, URG, Segment
 
 Matcher = Callable[[Entry], bool]
 """Says whether an entry is one of those asked for. A `Match` is one; so is any function."""
@@ -40,7 +40,17 @@ FLAGS_COMPARED: Final = FIN | SYN | RST | ACK
 """The flags that `Match(flags=...)` compares: those that make a segment what it is."""
 
 _LETTERS: Final = {"S": SYN, "A": ACK, "F": FIN, "R": RST, "P": PSH, "U": URG}
-_WORDS: Final = {"SYN": SYN, "ACK": ACK, "FIN": FIN, "RST": RST, "PSH": PSH, "URG": URG, "ECE": ECE, "CWR": CWR}
+_WORDS: Final = {
+    "SYN": SYN,
+    "ACK": ACK,
+    "FIN": FIN,
+    "RST": RST,
+    "PSH": PSH,
+    "URG": URG,
+    "ECE": ECE,
+    "CWR": CWR,
+    "AE": AE,
+}
 
 
 def parse_flags(text: str) -> int:

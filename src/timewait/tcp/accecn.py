@@ -30,8 +30,9 @@ from timewait.tcp.loss.scoreboard import (
     F_SYN_ACKED,
     AckState,
 )
+from timewait.tcp.md5 import LENGTH as MD5_LENGTH
 from timewait.tcp.states import ESTABLISHED
-from timewait.tcp.tcb import CA_CWR, CA_OPEN, TS_OPTION_LENGTH, Tcb
+from timewait.tcp.tcb import CA_CWR, CA_OPEN, KIND_SIGNED, TS_OPTION_LENGTH, Tcb
 from timewait.wire.accecn import (
     CE,
     FIELD,
@@ -340,6 +341,8 @@ def leaves(t: Tcb, seg: Segment, now: i64) -> None:
     if not option_due(t, ac):
         return
     used: i64 = TS_OPTION_LENGTH if seg.has_ts else 0
+    if t.kind == KIND_SIGNED:
+        used += MD5_LENGTH
     blocks: i64 = len(seg.sacks)
     if blocks:
         used += 4 + 8 * blocks
@@ -373,6 +376,8 @@ def option_room(t: Tcb, blocks: i64) -> i64:
     if ac is None or not ac.agreed or not option_due(t, ac):
         return 0
     used: i64 = TS_OPTION_LENGTH if t.ts_ok else 0
+    if t.kind == KIND_SIGNED:
+        used += MD5_LENGTH
     if blocks:
         used += 4 + 8 * blocks
     _, taken, left = fit(MAX_LENGTH - used, 2 if blocks else 0, ac.required, blocks)

@@ -15,6 +15,7 @@ from timewait.base.native import mypyc_attr
 from timewait.tcp.counters import Counters
 from timewait.tcp.reasons import Drop
 from timewait.wire import options, tcp
+from timewait.wire.accecn import option_of, shorten
 from timewait.wire.packet import PROTO_TCP, Segment
 
 KIND: Final = 19
@@ -85,6 +86,9 @@ def digest(seg: Segment, key: bytes) -> bytes:
 def sign(seg: Segment, key: bytes, timestamps_first: bool = False) -> None:
     """Add the option, before all others as Linux does, but behind the timestamps of what no socket sends."""
     own = options.encode(seg)
+    if len(own) > options.MAX_LENGTH - LENGTH and option_of(seg) is not None:
+        shorten(seg, options.MAX_LENGTH - LENGTH)
+        own = options.encode(seg)
     if len(own) > options.MAX_LENGTH - LENGTH:
         # A cookie or counters have no room beside it.
         seg.fast_open = None

@@ -97,6 +97,23 @@ def lay_out(segment: Segment, content: bytes) -> None:
     segment.other_options = (*segment.other_options, (ORDER_1, content))
 
 
+def shorten(segment: Segment, room: i64) -> None:
+    """Leave out fields of a segment's option, or all of it, until its options fit `room` octets."""
+    option = option_of(segment)
+    if option is None:
+        return
+    others = tuple(other for other in segment.other_options if other[0] not in KINDS)
+    size: i64 = len(option[1])
+    while size >= 0:
+        segment.other_options = others
+        lay_out(segment, option[1][:size])
+        if len(encode(segment)) <= room:
+            return
+        size -= FIELD
+    segment.other_options = others
+    segment.raw_options = None
+
+
 def fit(room: i64, saving: i64, required: i64, blocks: i64) -> tuple[i64, i64, i64]:
     """(fields, octets taken, SACK blocks left) of the largest option for `room` free octets; fields -1: none fits.
 

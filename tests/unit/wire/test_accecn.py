@@ -113,3 +113,20 @@ def test_a_counter_stands_on_every_piece_of_a_super_segment():
     assert [int(piece.flags) for piece in split(whole)] == [ACK | CWR, ACK | CWR, ACK | PSH | CWR]
     whole.flags = ACK | PSH | CWR
     assert [int(piece.flags) for piece in split(whole)] == [ACK | CWR, ACK, ACK | PSH]
+
+
+@pytest.mark.parametrize(("room", "fields"), [(40, 3), (20, 2), (16, 1), (12, 0)])
+def test_a_signature_leaves_room_for_fewer_fields(room, fields):
+    seg = made(mss=1460, sack_permitted=True, wscale=7, other_options=((77, b""),))
+    accecn.lay_out(seg, accecn.content_of([0, 1, 2, 3], 3))
+    accecn.shorten(seg, room + 4)
+    assert accecn.option_of(seg) == (174, accecn.content_of([0, 1, 2, 3], fields))
+    assert len(options.encode(seg)) <= room + 4
+
+
+def test_where_nothing_of_it_fits_the_option_goes():
+    seg = made(has_ts=True)
+    accecn.lay_out(seg, b"")
+    accecn.shorten(seg, 12)
+    assert accecn.option_of(seg) is None
+    assert len(options.encode(seg)) == 12
