@@ -1,6 +1,7 @@
 """Ordinary programs on simulated hosts: blocking and asyncio, their clocks, names, failures and ends."""
 
 import asyncio
+import gc
 import os
 import random
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -482,3 +484,36 @@ print([(e.call, e.result) for e in net.record if isinstance(e, Called)])
         for seed in (0, 3, 77)
     }
     assert len(found) == 1 and "bind(4, 0.0.0.0:80)" in found.pop()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_program_that_never_ended_leaves_nothing_behind(killed):
+    kept = []
+
+    async def holds(thing):
+        try:
+            kept.append(weakref.ref(asyncio.get_running_loop()))
+            await asyncio.Event().wait()
+        finally:
+            asyncio.get_running_loop().create_task(asyncio.sleep(1))
+
+    async def serve(reader, writer):
+        await reader.read()
+        writer.close()
+
+    async def main():
+        asyncio.get_running_loop().create_task(holds(1))
+        await asyncio.start_server(serve, port=80)
+        kept.append(await asyncio.open_connection("a", 80))
+        await holds(2)
+
+    with Net(seed=1) as net:
+        job = net.host("a").run(main, daemon=True)
+        net.run(5)
+        if killed:
+            job.kill()
+            net.run(5)
+    del net, job, kept[1]
+    gc.collect()
+    assert len(kept) == 2 and not any(loop() for loop in kept)

@@ -1,5 +1,6 @@
 """`threading.local` is each strand's own, on every Python, and goes with it."""
 
+import asyncio
 import gc
 import sys
 import threading
@@ -114,3 +115,21 @@ def test_real_threads_beside_the_simulation_keep_theirs():
     thread.start()
     thread.join()
     assert found == [("nothing", "thread")] and shared.value == "main"
+
+
+def test_unwinding_what_was_killed_leaves_the_loop_outside_alone():
+    async def waits():
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            shared.value = "unwound"
+
+    async def outside():
+        shared.value = "outside"
+        with Net(seed=1) as net:
+            net.host("a").run(waits, daemon=True)
+            net.run(5)
+            assert asyncio.get_running_loop() is asyncio.get_event_loop()
+        return asyncio.get_running_loop() is not None, shared.value
+
+    assert asyncio.run(outside()) == (True, "outside")

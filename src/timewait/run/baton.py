@@ -79,11 +79,12 @@ class Strand:
         self.timed_out = False
         self.what: What = "start"
         """What it waits for, for people: `shown` puts it into words."""
-        self.loop: Any = None
-        """The loop it runs, as of when it last waited."""
+        self.kept_loop: Any = None
+        """The loop it runs, while that is not the OS thread's: `loop` says it at any time."""
         self.hooks: Any = (None, None)
         self.locals: Any = None
         """What `threading.local` keeps for it, while that is not in place; None: it has not run yet."""
+        self.hub: Any = None
         self.alarm = Alarm(self)
         self.ident = 0
         """Its thread's number; 0: the main thread's."""
@@ -93,6 +94,11 @@ class Strand:
         """A thread that its program waits for at the end."""
         self.at_end: list[Any] = []
         """Locks to release when it has ended."""
+
+    @property
+    def loop(self) -> Any:
+        """The event loop it runs; None without."""
+        return _running_loop() if self.baton.inside is self else self.kept_loop
 
     @property
     def ended(self) -> bool:
@@ -249,18 +255,26 @@ class Baton:
 
     def close(self) -> None:
         """Unwind what was buried; whatever its clean-up calls then, its process is gone."""
+        if not self.buried:
+            return
+        self.hub = _greenlet.getcurrent()
+        self.locals = thread_locals()
         hook, threading.excepthook = threading.excepthook, _silent
         try:
             for strand in self.buried:
-                strand.greenlet.parent = _greenlet.getcurrent()
+                self._enter(strand)
                 current.strand = strand
+                loop = strand.loop
                 try:
                     strand.greenlet.throw(GreenletExit)
                 except BaseException:
                     pass  # What a dead program complains about interests nobody.
                 finally:
+                    if loop is not None:
+                        loop.abandon()
                     current.strand = None
         finally:
+            self._restore()
             threading.excepthook = hook
         self.buried.clear()
 
@@ -274,29 +288,34 @@ class Baton:
             strand.greenlet.switch()
         finally:
             current.strand = None
-            strand.loop = _running_loop()
-            strand.hooks = _hooks()
 
     def _enter(self, strand: Strand) -> None:
         """Give the OS thread what Python keeps for another strand than the one that ran last."""
         before = self.inside
         if strand.locals is None:
             strand.locals = self.locals.fresh()
-        strand.greenlet.parent = self.hub
+        if strand.hub is not self.hub:
+            strand.hub = strand.greenlet.parent = self.hub
+        hooks = _hooks()
         if before is None:
-            self.outer = _running_loop(), _hooks(), self.locals.exchange(strand.locals)
+            self.outer = _running_loop(), hooks, self.locals.exchange(strand.locals)
         else:
+            before.kept_loop, before.hooks = _running_loop(), hooks
             before.locals = self.locals.exchange(strand.locals)
         self.inside = strand
-        _set_running_loop(strand.loop)
-        _set_hooks(*strand.hooks)
+        _set_running_loop(strand.kept_loop)
+        # Those of our loops are all the same (`loop.py`).
+        if strand.hooks != hooks:
+            _set_hooks(*strand.hooks)
 
     def _restore(self) -> None:
         """Give the OS thread back what it had when the hub ran."""
-        if self.inside is None:
+        last = self.inside
+        if last is None:
             return
+        last.kept_loop, last.hooks = _running_loop(), _hooks()
         loop, hooks, locals_ = self.outer
-        self.inside.locals = self.locals.exchange(locals_)
+        last.locals = self.locals.exchange(locals_)
         self.inside = self.outer = None
         _set_running_loop(loop)
         _set_hooks(*hooks)

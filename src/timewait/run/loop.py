@@ -9,12 +9,14 @@ what a transport does with each message are written out here, because everything
 
 import asyncio
 import contextvars
+import functools
 import math
 import sys
+import weakref
 from asyncio import selector_events
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from timewait.run import current
 from timewait.run.errors import MisuseError
@@ -23,7 +25,12 @@ from timewait.run.selector import SimSelector
 from timewait.run.sockets import SimSocket
 from timewait.run.transport import SimTransport
 from timewait.run.waiting import running
-from timewait.run.where import line_of
+from timewait.run.where import age, line_of
+
+MAX_WAITS: Final = 100
+"""So many times what cleans up in a dead program's task may begin to wait: beyond this it does nothing else."""
+_owners: Final[dict[int, "weakref.ref[SimLoop]"]] = {}
+"""id of an asynchronous generator that has begun -> its loop. One that ended may stay, until its id is another's."""
 
 
 class SimLoop(asyncio.SelectorEventLoop):
@@ -34,6 +41,7 @@ class SimLoop(asyncio.SelectorEventLoop):
     _ready: "deque[asyncio.Handle]"
     _debug: bool
     _closed: bool
+    _transports: "weakref.WeakValueDictionary[int, Any]"
 
     def __init__(self) -> None:
         program = running("a simulated event loop").program
@@ -43,6 +51,23 @@ class SimLoop(asyncio.SelectorEventLoop):
         rounds.serve(self)
         # What asyncio's run_forever() asks for, without a method of ours in between.
         self._run_once = rounds.round
+        self.create_future = functools.partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
+
+    # Python keeps these hooks per OS thread. All our loops have the same ones, which know whose a generator is, so
+    # that nothing is to be exchanged when strands take turns.
+
+    @staticmethod
+    def _asyncgen_firstiter_hook(generator: Any) -> None:
+        loop: Any = asyncio.get_running_loop()
+        _owners[id(generator)] = weakref.ref(loop)
+        super(SimLoop, loop)._asyncgen_firstiter_hook(generator)  # type: ignore[misc]
+
+    @staticmethod
+    def _asyncgen_finalizer_hook(generator: Any) -> None:
+        owner = _owners.pop(id(generator), None)
+        loop: Any = None if owner is None else owner()
+        if loop is not None:
+            super(SimLoop, loop)._asyncgen_finalizer_hook(generator)  # type: ignore[misc]
 
     def time(self) -> float:
         """Seconds of the host's monotonic clock."""
@@ -79,6 +104,24 @@ class SimLoop(asyncio.SelectorEventLoop):
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
+
+    def abandon(self) -> None:
+        """Its program was killed: let what it holds go, now and without a word. Later it would be told as forgotten."""
+        for transport in list(self._transports.values()):
+            transport._closing, transport._sock = True, None
+            secured = getattr(transport._protocol, "_app_transport", None)
+            if secured is not None:
+                secured._closed = True
+        for task in sorted(asyncio.all_tasks(self), key=age):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine: Any = task.get_coro()
+            # Clean-up that waits is given up where it waits, as often as it does.
+            for _ in range(MAX_WAITS):
+                try:
+                    coroutine.close()
+                    break
+                except BaseException:
+                    pass
 
     # Transports
 

@@ -8,8 +8,10 @@ Compiled where the packet path is: every message to an asyncio program passes he
 """
 
 import asyncio.base_events
+import asyncio.format_helpers
 import heapq
 import math
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from timewait.base.instant import NEVER
@@ -25,9 +27,23 @@ READ: Final = EPOLLIN | EPOLLHUP | EPOLLERR
 WRITE: Final = EPOLLOUT | EPOLLHUP | EPOLLERR
 _INSIDE: Final[Any] = asyncio.base_events
 """asyncio's own, which typeshed does not show."""
+_FORMAT: Final[Any] = asyncio.format_helpers
 _MANY: Final[int] = _INSIDE._MIN_SCHEDULED_TIMER_HANDLES
 _FRACTION: Final[float] = _INSIDE._MIN_CANCELLED_TIMER_HANDLES_FRACTION
 _STEPS: Final = ("TaskStepMethWrapper", "TaskWakeupMethWrapper")
+
+
+def _failed(handle: Any, error: BaseException) -> None:
+    """A callback raised: the loop's exception handler is told what asyncio tells it."""
+    if isinstance(error, (SystemExit, KeyboardInterrupt, GreenletExit)):
+        raise error
+    loop = handle._loop
+    options = {"debug": loop.get_debug()} if sys.version_info >= (3, 13) else {}
+    source = _FORMAT._format_callback_source(handle._callback, handle._args, **options)
+    context = {"message": f"Exception in callback {source}", "exception": error, "handle": handle}
+    if handle._source_traceback:
+        context["source_traceback"] = handle._source_traceback
+    loop.call_exception_handler(context)
 
 
 class Interest(Watcher):
@@ -39,6 +55,8 @@ class Interest(Watcher):
         self.asked: i64 = 0
         self.reader: Any = None
         self.writer: Any = None
+        self.key: Any = None
+        """The selector's, for who asks it."""
         self.listed = False
         """It may be ready, and is looked at in the next round."""
         file.watch(self)
@@ -81,6 +99,8 @@ class Rounds:
         self.loop: Any = None
         self.ready: Any = None
         """The loop's deque of handles."""
+        self.scheduled: list[Any] = []
+        """The loop's heap of timers."""
         self.strand: Strand | None = None
         """Who waits for something to happen; None: nobody does."""
         self.listed: list[Interest] = []
@@ -88,14 +108,14 @@ class Rounds:
 
     def serve(self, loop: Any) -> None:
         """The loop whose rounds these are."""
-        self.loop, self.ready = loop, loop._ready
+        self.loop, self.ready, self.scheduled = loop, loop._ready, loop._scheduled
 
     def round(self) -> None:
         """Wait until something is ready, and run it."""
-        loop, ready = self.loop, self.ready
+        loop, ready, scheduled = self.loop, self.ready, self.scheduled
         if self.program.done:
             raise GreenletExit  # It is being unwound, and nothing of it runs any more.
-        if loop._scheduled:
+        if scheduled:
             self._drop_cancelled()
         if self.listed:
             self.take()
@@ -103,7 +123,7 @@ class Rounds:
             self._wait()
         if len(ready) > 1:
             self._mix()
-        if loop._scheduled:
+        if scheduled:
             self._take_timers()
         if loop._debug:
             self._run_slowly(len(ready))
@@ -111,8 +131,13 @@ class Rounds:
         # What these add runs in the next round.
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
+            if handle._cancelled:
+                continue
+            # Handle._run, without its call.
+            try:
+                handle._context.run(handle._callback, *handle._args)
+            except BaseException as error:
+                _failed(handle, error)
 
     def take(self) -> None:
         """Let what asked for ready files run, in an order drawn from the seed."""
@@ -151,7 +176,7 @@ class Rounds:
         """Hand over the baton until something is ready or the next timer is due."""
         baton, ready = self.baton, self.ready
         until: i64 = NEVER
-        if self.loop._scheduled:
+        if self.scheduled:
             until = self._next_timer()
             if until <= baton.clock.now():
                 return
@@ -170,7 +195,7 @@ class Rounds:
 
     def _next_timer(self) -> i64:
         """The first ns of the world at which the earliest timer's time has come."""
-        when: float = self.loop._scheduled[0]._when
+        when: float = self.scheduled[0]._when
         due = int(when * 1e9)
         while due / 1e9 < when:
             due += 1
@@ -179,7 +204,7 @@ class Rounds:
 
     def _drop_cancelled(self) -> None:
         """Timers that were cancelled go, all of them once they are many."""
-        scheduled: list[Any] = self.loop._scheduled
+        scheduled = self.scheduled
         if len(scheduled) > _MANY and self.loop._timer_cancelled_count / len(scheduled) > _FRACTION:
             for handle in scheduled:
                 if handle._cancelled:
@@ -194,7 +219,7 @@ class Rounds:
 
     def _take_timers(self) -> None:
         """Let timers run that are due."""
-        scheduled: list[Any] = self.loop._scheduled
+        scheduled = self.scheduled
         now: float = self.host.monotonic_ns() / 1e9
         # The least step of a float, so that one due now runs, and no other.
         end = now + math.ulp(now)

@@ -5,9 +5,10 @@ import selectors
 from typing import Any
 
 from timewait.base.errors import os_error
+from timewait.run.baton import IDLE
 from timewait.run.program import Program
-from timewait.run.rounds import Interest, Rounds
-from timewait.run.selecting import own
+from timewait.run.rounds import READ, WRITE, Interest, Rounds
+from timewait.run.selecting import deadline, own
 from timewait.run.waiting import running
 
 
@@ -57,8 +58,18 @@ class SimSelector(selectors._BaseSelectorImpl):
         _ask(interest, key)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What a loop does not ask for: its rounds hand out the handles themselves."""
-        raise NotImplementedError
+        """What is ready, for whoever asks a loop's selector; the loop's own rounds hand out handles themselves."""
+        strand, rounds = running("select"), self.rounds
+        until = deadline(strand, timeout)
+        rounds.strand = strand
+        try:
+            while True:
+                found = [(interest.key, _events(interest)) for interest in rounds.listed]
+                found = [(key, events) for key, events in found if events]
+                if found or until <= rounds.baton.now() or not rounds.baton.leave(strand, IDLE, until):
+                    return found
+        finally:
+            rounds.strand = None
 
     def close(self) -> None:
         if self.program.process.alive:
@@ -75,4 +86,12 @@ class SimSelector(selectors._BaseSelectorImpl):
 def _ask(interest: Interest, key: selectors.SelectorKey) -> None:
     """Let an open file's interest be that of a key, whose data asyncio makes a pair of handles."""
     reader, writer = key.data
+    interest.key = key
     interest.ask(bool(key.events & selectors.EVENT_READ), bool(key.events & selectors.EVENT_WRITE), reader, writer)
+
+
+def _events(interest: Interest) -> int:
+    """What of that which a key asks for is ready."""
+    mask = interest.file.poll() & interest.asked
+    found = (selectors.EVENT_READ if mask & READ else 0) | (selectors.EVENT_WRITE if mask & WRITE else 0)
+    return int(found & interest.key.events)

@@ -1,18 +1,19 @@
 """`threading.local` for strands: what CPython keeps per OS thread is exchanged when another strand runs.
 
-Up to Python 3.12 the values hang at entries of the thread's dictionary, and all its entries
-are taken out and put back. Since 3.13 each local object has a dictionary by thread, whose key
-and whose sentinel (when it goes, so do the values) stand in the thread's state; where they
-stand there is found out once, by looking for a known key, and tried before it is relied on.
+Up to Python 3.12 the values hang at the thread's dictionary. Since 3.13 each local object has
+a dictionary by thread, whose key and whose sentinel (when it goes, so do the values) stand
+in the thread's state. Where that state holds them is found out once, by looking for what is
+known to stand there, and tried before it is relied on.
 """
 
+import asyncio.events
 import ctypes
 import gc
 import threading
 from typing import Any, Final
 
 _WORDS: Final = 200
-"""So many machine words of a thread's state are looked through; CPython 3.13's key is the 37th."""
+"""So many machine words of a thread's state are looked through; 3.11's dictionary is the 17th, 3.13's key the 37th."""
 
 
 def _thread_dict() -> dict[Any, Any]:
@@ -26,22 +27,26 @@ def _thread_dict() -> dict[Any, Any]:
 
 
 class DictLocals:
-    """The exchange up to Python 3.12."""
+    """The exchange up to Python 3.12: of the dictionary as a whole.
 
-    def __init__(self) -> None:
-        self._kept = _thread_dict()
+    asyncio's C code has its running loop there, and a pointer to it: after an exchange the
+    running loop must be set, before anybody asks for it.
+    """
+
+    def __init__(self, place: int) -> None:
+        self._place = ctypes.c_size_t.from_address(_state() + place)
+        self._own = self._place.value
+        self._placed: Any = None
+        """The dictionary whose address stands there now; None: the thread's own."""
 
     def fresh(self) -> Any:
-        """What a strand has that has not run."""
+        """What a strand has that has not run: a dictionary, which must live as long as it does."""
         return {}
 
     def exchange(self, mine: Any) -> Any:
-        """Put these in place; gives back what was there. Then the running loop must be set, before anybody asks."""
-        # asyncio's C code keeps its running loop here and a pointer to it: what is given back keeps that alive.
-        kept = self._kept
-        before = kept.copy()
-        kept.clear()
-        kept.update(mine)
+        """Put this in place; gives back what was there."""
+        before, self._placed = self._placed, mine
+        self._place.value = self._own if mine is None else id(mine)
         return before
 
 
@@ -101,8 +106,7 @@ class _Probe:
     """What has been found out about this interpreter."""
 
     kind: str = ""
-    key = 0
-    sentinel = 0
+    places: tuple[int, ...] = ()
 
 
 def thread_locals() -> Locals:
@@ -112,32 +116,36 @@ def thread_locals() -> Locals:
     if not _Probe.kind:
         _Probe.kind = _look(probe)
     if _Probe.kind == "dict":
-        return DictLocals()
+        return DictLocals(*_Probe.places)
     if _Probe.kind == "key":
-        return KeyLocals(_Probe.key, _Probe.sentinel)
+        return KeyLocals(*_Probe.places)
     return SharedLocals()
 
 
 def _look(probe: Any) -> str:
     """Where the values of a local that has just been set are kept: 'dict', 'key' or 'unknown'."""
-    if any(isinstance(key, str) and key.startswith("thread.local.") for key in _thread_dict()):
-        return "dict"
     key = sentinel = None
     for part in gc.get_referents(probe):
         if isinstance(part, dict) and len(part) == 1:
             key = next(iter(part))
         elif isinstance(part, set) and len(part) == 1:
             sentinel = next(iter(part))()
-    if key is None or sentinel is None:
+    of_thread = _thread_dict()
+    if any(isinstance(name, str) and name.startswith("thread.local.") for name in of_thread):
+        kind, known = "dict", [of_thread]
+    elif key is not None and sentinel is not None:
+        kind, known = "key", [key, sentinel]
+    else:
         return "unknown"
     words = (ctypes.c_size_t * _WORDS).from_address(_state())
-    places = [[at for at, word in enumerate(words) if word == id(wanted)] for wanted in (key, sentinel)]
+    places = [[at for at, word in enumerate(words) if word == id(wanted)] for wanted in known]
     if any(len(found) != 1 for found in places):
         return "unknown"
-    _Probe.key, _Probe.sentinel = (found[0] * ctypes.sizeof(ctypes.c_size_t) for found in places)
-    locals_ = KeyLocals(_Probe.key, _Probe.sentinel)
-    mine = locals_.fresh()
-    locals_.exchange(mine)
+    _Probe.places = tuple(found[0] * ctypes.sizeof(ctypes.c_size_t) for found in places)
+    found_out: DictLocals | KeyLocals = (DictLocals if kind == "dict" else KeyLocals)(*_Probe.places)
+    loop = asyncio.events._get_running_loop()
+    found_out.exchange(found_out.fresh())
     hidden = not hasattr(probe, "value")
-    locals_.exchange(None)
-    return "key" if hidden and hasattr(probe, "value") else "unknown"
+    found_out.exchange(None)
+    asyncio.events._set_running_loop(loop)
+    return kind if hidden and hasattr(probe, "value") else "unknown"

@@ -51,7 +51,7 @@ def _awaited(coroutine: Any) -> Iterator[FrameType]:
 def lines_of_tasks(loop: asyncio.AbstractEventLoop) -> list[str]:
     """Where each unfinished task of a loop waits, innermost line of the user's own, in the order they were named."""
     found: list[str] = []
-    for task in sorted(asyncio.all_tasks(loop), key=_age):
+    for task in sorted(asyncio.all_tasks(loop), key=age):
         frames = list(_awaited(task.get_coro()))
         own = [frame for frame in frames if not foreign(frame.f_code.co_filename)]
         if frames:
@@ -60,6 +60,7 @@ def lines_of_tasks(loop: asyncio.AbstractEventLoop) -> list[str]:
     return found
 
 
-def _age(task: "asyncio.Task[Any]") -> tuple[int, str]:
+def age(task: "asyncio.Task[Any]") -> tuple[int, str]:
+    """Sorts tasks by the order in which asyncio named them."""
     name = task.get_name()
     return len(name), name
