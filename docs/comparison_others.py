@@ -1,7 +1,8 @@
 # ruff: noqa: T201
-"""What the other tools of comparison.md do: `pip install simloop detangle`, then `python comparison_others.py simloop`.
+"""What the other tools of comparison.md do: pip install simloop detangle seedloop; python comparison_others.py simloop.
 
-Ordinary asyncio programs, each printing one line; the tool is named on the command line (simloop or detangle).
+Ordinary asyncio programs, each printing one line; the tool is named on the command line (simloop, detangle, seedloop).
+seedloop has no streams: there, messages between reliable endpoints stand for a connection.
 """
 
 import asyncio
@@ -27,6 +28,12 @@ if TOOL == "simloop":
 
     def ensure(name):
         network().host(name)
+
+elif TOOL == "seedloop":
+    import seedloop
+
+    def simulate(main):
+        seedloop.check(main, seeds=1)
 
 else:
     import detangle
@@ -155,7 +162,55 @@ async def ports():
     await with_server(close, client)
 
 
-for each in (unreachable, crash, backlog, unread, linger, stall, ports):
+def endpoints(world):
+    return world.net.bind(0, reliable=True), world.net.bind(1, reliable=True)
+
+
+async def no_streams(world):
+    await asyncio.open_connection("server", 80)
+
+
+async def unreachable_endpoint(world):
+    one, other = endpoints(world)
+    world.net.partition({0}, {1})
+    await one.send(1, b"hello")
+    await asyncio.sleep(1)
+    world.net.heal()
+    try:
+        print("unreachable:", await asyncio.wait_for(other.recv(), DAY))
+    except TimeoutError:
+        print("unreachable: the receiver waits after a day, though the network has healed")
+
+
+async def crashed_endpoint(world):
+    one, other = endpoints(world)
+
+    class Server:
+        async def run(self):
+            while True:
+                await other.recv()
+
+    world.start(Server())
+    reading = asyncio.ensure_future(one.recv())
+    await world.run_for(seconds=DAY, faults=[world.crash(1, at=5.0)])
+    await one.send(1, b"are you there?")
+    await asyncio.sleep(DAY)
+    print("crash: the receiver", "has an answer" if reading.done() else "still waits after a day")
+    reading.cancel()
+
+
+async def endpoint_that_never_reads(world):
+    one, _ = endpoints(world)
+    for _ in range(200):
+        await one.send(1, bytes(65536))
+    await asyncio.sleep(1)
+    print("stall: none,", 200 * 65536, "octets taken")
+
+
+STREAMS = (unreachable, crash, backlog, unread, linger, stall, ports)
+ENDPOINTS = (no_streams, unreachable_endpoint, crashed_endpoint, endpoint_that_never_reads)
+
+for each in ENDPOINTS if TOOL == "seedloop" else STREAMS:
     try:
         simulate(each)
     except BaseException as error:
