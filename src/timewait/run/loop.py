@@ -13,7 +13,7 @@ import functools
 import math
 import sys
 import weakref
-from asyncio import selector_events
+from asyncio import selector_events, sslproto
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -130,6 +130,25 @@ class SimLoop(asyncio.SelectorEventLoop):
     ) -> Any:
         kind = SimTransport if type(sock) is SimSocket else vars(selector_events)["_SelectorSocketTransport"]
         return kind(self, sock, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: Any = None,
+        extra: Any = None,
+        server: Any = None,
+        **timeouts: Any,
+    ) -> Any:
+        secured: Any = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        )
+        self._make_socket_transport(rawsock, secured, extra=extra, server=server)
+        return secured._app_transport
 
     async def getaddrinfo(
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
