@@ -27,7 +27,7 @@ from timewait.host.tcp_options import TcpOptions
 from timewait.tcp import calls
 from timewait.tcp.fastopen import CLIENT, needs_no_cookie, offer
 from timewait.tcp.reasons import Why
-from timewait.tcp.send import append, queued, room
+from timewait.tcp.send import append, room
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, SYN_SENT, Cause
 from timewait.tcp.tcb import RCV_SHUTDOWN, Tcb
 from timewait.tcp.urgent import receive_urgent, waiting
@@ -425,7 +425,7 @@ class TcpSocket(OptionedSocket):
         if self.listener is not None:
             raise os_error(errno.EINVAL)
         t = self.tcb
-        return 0 if t is None or _handshaking(t) else int(queued(t))
+        return 0 if t is None or _handshaking(t) else int((t.write_seq - t.snd_una) & 0xFFFFFFFF)
 
     def outq_unsent(self) -> int:
         if self.listener is not None:

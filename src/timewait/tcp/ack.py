@@ -67,7 +67,7 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
         reach = t.max_window if t.max_window < t.bytes_acked else t.bytes_acked
         if seq_lt(ack, (prior_una - reach) & 0xFFFFFFFF):
             return ACK_TOO_OLD
-        if seg.sacks:
+        if seg.sacks and t.sack_ok:
             _old_ack(t, seg, ack, prior_una, now)
         return ACK_OLD
     if seq_gt(ack, t.snd_nxt):
@@ -93,7 +93,7 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
     if echo:
         found.flag |= F_ACCURATE if is_accurate(t) else F_ECE
     _update_window(t, seg, ack, found)
-    if seg.sacks:
+    if seg.sacks and t.sack_ok:
         apply_sacks(t, seg, ack, found, now)
     if prior_packets == 0:
         if found.flag & F_ACCURATE:

@@ -18,6 +18,7 @@ from timewait.tcp.ecn import ACCURATE, CLASSIC, accepts
 from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop, Why
+from timewait.tcp.segments import default_mss
 from timewait.tcp.states import SYN_RCVD
 from timewait.tcp.tcb import KIND_REQUEST, MAX_WSCALE, MSS_DEFAULT, Endpoint, Tcb, stamp
 from timewait.tcp.window import initial_window, window_from_space
@@ -182,7 +183,7 @@ def make_request(
     """
     sysctl = net.sysctl
     req = Request(seg.flow, seg.seq)
-    mss = seg.mss if seg.mss else MSS_DEFAULT
+    mss = seg.mss if seg.mss else default_mss(seg)
     user_mss = options.wishes.user_mss
     req.mss = i32(user_mss if user_mss and user_mss < mss else mss)
     req.advmss = i32(options.advmss)
@@ -230,7 +231,7 @@ def choose_window(net: Net, req: Request, options: ListenOptions) -> None:
     space = window_from_space(net.sysctl, options.rcvbuf)
     mss = i64(req.advmss) - (12 if req.ts_ok else 0)
     most: i64 = space if options.rcvbuf_locked else 0
-    window, clamp, scale = initial_window(net.sysctl, space, mss, req.snd_wscale >= 0, most)
+    window, clamp, scale = initial_window(net, space, mss, req.snd_wscale >= 0, most)
     bsd = net.sysctl.bsd
     if bsd is not None:
         window = min(options.rcvbuf, MAX_WINDOW)
@@ -270,7 +271,8 @@ def syn_ack(net: Net, req: Request, why: Why, now: i64) -> Segment:
 def request_ack(net: Net, req: Request, now: i64) -> Segment:
     """<SEQ=ISS+1><ACK=IRS+1><CTL=ACK>: what we expect of a half-open peer (tcp_v4_reqsk_send_ack)."""
     seg = _reply(net, req, ACK, (req.iss + 1) & 0xFFFFFFFF, Why.CHALLENGE_ACK)
-    seg.window = i64(req.rcv_wnd) >> i64(req.rcv_wscale)
+    # As far as the SYN-ACK could say (tcp_synack_window).
+    seg.window = min(i64(req.rcv_wnd), 65535) >> i64(req.rcv_wscale)
     if req.ts_ok:
         seg.has_ts = True
         seg.tsval = (now // MSEC + req.ts_offset) & 0xFFFFFFFF

@@ -71,7 +71,7 @@ def open_active(t: Tcb, now: i64, isn: i64 = NO_ISN, fast: bytes = b"") -> None:
         # A TIME-WAIT is taken over, so the peer is known to send timestamps (tcp_connect_init).
         mss -= TS_OPTION_LENGTH
     t.rcv_wnd, t.window_clamp, t.rcv_wscale = initial_window(
-        net.sysctl, full_space(t), mss, net.sysctl.tcp_window_scaling != 0, full_space(t) if t.rcvbuf_locked else 0
+        net, full_space(t), mss, net.sysctl.tcp_window_scaling != 0, full_space(t) if t.rcvbuf_locked else 0
     )
     t.rcv_ssthresh = t.rcv_wnd
     t.rcv_nxt = 0

@@ -10,12 +10,11 @@ from timewait.tcp.keepalive import keepalive_idle
 from timewait.tcp.mtu_probe import start_search
 from timewait.tcp.rate import update_pacing_rate
 from timewait.tcp.rtt import rtt_sample, timestamp_sample, without_sample
-from timewait.tcp.segments import update_mss
+from timewait.tcp.segments import default_mss, update_mss
 from timewait.tcp.states import ESTABLISHED, FIN_WAIT_1, Cause
 from timewait.tcp.tcb import (
     INFINITE_SSTHRESH,
     MAX_WSCALE,
-    MSS_DEFAULT,
     SEND_SHUTDOWN,
     TS_OPTION_LENGTH,
     WAKE_OUT,
@@ -29,7 +28,7 @@ from timewait.wire.packet import ACK, SYN, Segment
 def take_options(t: Tcb, seg: Segment, now: i64) -> None:
     """Agree on the options that both SYNs carried (RFC 9293 3.7.1, RFC 7323, RFC 2018)."""
     sysctl = t.net.sysctl
-    mss = seg.mss if seg.mss else MSS_DEFAULT
+    mss = seg.mss if seg.mss else default_mss(seg)
     if t.wishes.user_mss and t.wishes.user_mss < mss:
         mss = t.wishes.user_mss
     t.mss_clamp = mss
@@ -99,8 +98,12 @@ def establish(t: Tcb, seg: Segment, now: i64) -> None:
         timestamp_sample(t, seg, now)
     if t.srtt_us == 0:
         without_sample(t)
-    # The SYN-ACK counts as delivered, though it never stood in the retransmission queue.
-    t.delivered += 1
+    if t.fast_open:
+        # It stood in the retransmission queue, which Linux's never does.
+        t.bytes_acked -= 1
+    else:
+        # The SYN-ACK counts as delivered, though it never stood in the retransmission queue.
+        t.delivered += 1
     if t.undo_active and t.ts_ok and seg.has_ts and seg.tsecr == t.first_synack_ts:
         t.undo_active = False
     t.snd_una = seg.ack

@@ -22,6 +22,7 @@ class Profile:
         keyed_isn: bool = True,
         ooo_fin_in_orphan_resets: bool = True,
         scaling_ratio: bool = True,
+        wide_first_window: bool = True,
         bsd: bool = False,
     ) -> None:
         self.name = name
@@ -41,20 +42,41 @@ class Profile:
         """Whether a FIN out of order resets an orphan in FIN-WAIT-2, as Linux does (CLS-25)."""
         self.scaling_ratio = scaling_ratio
         """Whether the share of the receive buffer that counts as window is measured (Linux since 6.6)."""
+        self.wide_first_window = wide_first_window
+        """Whether the first window may be larger than a SYN can say (Linux since 6.11)."""
         self.bsd = bsd
         """Whether the rules of `tcp.bsd` apply: FreeBSD's windows, options, RST and SYN rules, timers and sysctls."""
 
 
 PROFILES: Final[dict[str, Profile]] = {
     "linux-6.18": Profile("linux-6.18"),
-    "linux-5.15": Profile("linux-5.15", scaling_ratio=False),
-    "linux-4.19": Profile("linux-4.19", scaling_ratio=False),
-    "linux-3.10": Profile("linux-3.10", random_ts_offset=False, scaling_ratio=False),
-    "linux-2.6.32": Profile("linux-2.6.32", random_ts_offset=False, rto_init=3 * SEC, init_cwnd=3, scaling_ratio=False),
-    "rfc9293": Profile(
-        "rfc9293", isn_tick=4 * USEC, timewait_len=240 * SEC, ooo_fin_in_orphan_resets=False, scaling_ratio=False
+    "linux-5.15": Profile("linux-5.15", scaling_ratio=False, wide_first_window=False),
+    "linux-4.19": Profile("linux-4.19", scaling_ratio=False, wide_first_window=False),
+    "linux-3.10": Profile("linux-3.10", random_ts_offset=False, scaling_ratio=False, wide_first_window=False),
+    "linux-2.6.32": Profile(
+        "linux-2.6.32",
+        random_ts_offset=False,
+        rto_init=3 * SEC,
+        init_cwnd=3,
+        scaling_ratio=False,
+        wide_first_window=False,
     ),
-    "freebsd": Profile("freebsd", isn_tick=USEC, ooo_fin_in_orphan_resets=False, scaling_ratio=False, bsd=True),
+    "rfc9293": Profile(
+        "rfc9293",
+        isn_tick=4 * USEC,
+        timewait_len=240 * SEC,
+        ooo_fin_in_orphan_resets=False,
+        scaling_ratio=False,
+        wide_first_window=False,
+    ),
+    "freebsd": Profile(
+        "freebsd",
+        isn_tick=USEC,
+        ooo_fin_in_orphan_resets=False,
+        scaling_ratio=False,
+        wide_first_window=False,
+        bsd=True,
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from timewait.tcp.ecn import echo, offer
 from timewait.tcp.md5 import LENGTH as MD5_LENGTH
 from timewait.tcp.reasons import Why
 from timewait.tcp.states import SYN_SENT
-from timewait.tcp.tcb import KIND_SIGNED, MSS_DEFAULT, TS_OPTION_LENGTH, Tcb
+from timewait.tcp.tcb import KIND_SIGNED, MSS_DEFAULT, MSS_DEFAULT_V6, TS_OPTION_LENGTH, Tcb
 from timewait.tcp.window import select_window
 from timewait.wire.packet import ACK, PROTO_TCP, RST, URG, Segment
 
@@ -111,6 +111,11 @@ def take_sack_blocks(t: Tcb) -> tuple[tuple[int, int], ...]:
         if t.bsd:
             reported(t)
     return tuple(blocks)
+
+
+def default_mss(seg: Segment) -> i64:
+    """What a peer takes that does not say so: 536 octets, 1220 over IPv6 (RFC 9293 3.7.1 MUST-15)."""
+    return MSS_DEFAULT if len(seg.src) == 4 else MSS_DEFAULT_V6
 
 
 def syn_segment(t: Tcb, flags: i64, why: Why, now: i64) -> Segment:

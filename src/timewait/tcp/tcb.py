@@ -67,6 +67,7 @@ CHRONO_SNDBUF: Final = 3
 
 INFINITE_SSTHRESH: Final = 0x7FFFFFFF
 MSS_DEFAULT: Final = 536
+MSS_DEFAULT_V6: Final = 1220
 """Send MSS when the peer's SYN has no MSS option (RFC 9293 MUST-15)."""
 TS_OPTION_LENGTH: Final = 12
 """Timestamps with two NOPs, as every Linux segment carries them."""
@@ -247,7 +248,7 @@ class Tcb(Endpoint):
         self.pmtu: i64 = 1500
         self.mtu_search: MtuSearch | None = None
         """The search for the path's MTU with probes, if this connection makes one (RFC 4821)."""
-        self.mss_clamp: i64 = MSS_DEFAULT
+        self.mss_clamp: i64 = MSS_DEFAULT if len(raddr) == 4 else MSS_DEFAULT_V6
         """Largest segment the peer takes."""
         self.mss_cache: i64 = MSS_DEFAULT
         """Payload octets per segment towards this peer with the options in use."""

@@ -296,7 +296,7 @@ def time_wait_ack(tw: TimeWait, net: Net, now: i64) -> Segment:
     reply.flags = ACK
     reply.seq = tw.snd_nxt
     reply.ack = tw.rcv_nxt
-    reply.window = i64(tw.rcv_wnd) >> i64(tw.rcv_wscale)
+    reply.window = min(i64(tw.rcv_wnd) >> i64(tw.rcv_wscale), 65535)
     if tw.ts_ok:
         reply.has_ts = True
         reply.tsval = (now // MSEC + tw.ts_offset) & 0xFFFFFFFF

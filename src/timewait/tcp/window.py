@@ -10,6 +10,7 @@ from timewait.base.instant import USEC
 from timewait.base.ints import i64
 from timewait.base.seq import seq_diff
 from timewait.tcp.bsd.window import offered_window
+from timewait.tcp.net import Net
 from timewait.tcp.sysctl import Sysctl
 from timewait.tcp.tcb import MAX_WSCALE, MSS_DEFAULT, RCV_SHUTDOWN, Tcb, stamp
 
@@ -46,7 +47,7 @@ def space_from_window(sysctl: Sysctl, window: i64) -> i64:
     return (window << scale) // ((1 << scale) - 1)
 
 
-def initial_window(sysctl: Sysctl, space: i64, mss: i64, scaling: bool, most: i64 = 0) -> tuple[i64, i64, i64]:
+def initial_window(net: Net, space: i64, mss: i64, scaling: bool, most: i64 = 0) -> tuple[i64, i64, i64]:
     """(window to offer in a SYN, window clamp, scale) for a buffer that offers `space`.
 
     The window is a multiple of mss; the scale is the least with which the largest
@@ -61,9 +62,12 @@ def initial_window(sysctl: Sysctl, space: i64, mss: i64, scaling: bool, most: i6
     window = space
     if window > mss > 0:
         window -= window % mss
-    limit: i64 = 32767 if sysctl.tcp_workaround_signed_windows else 65535
-    if window > limit:
-        window = limit
+    sysctl = net.sysctl
+    if sysctl.tcp_workaround_signed_windows:
+        if window > 32767:
+            window = 32767
+    elif window > 65535 and not net.profile.wide_first_window:
+        window = 65535
     scale: i64 = 0
     if scaling:
         largest = space if space > sysctl.tcp_rmem[2] else sysctl.tcp_rmem[2]
@@ -156,19 +160,19 @@ def select_window(t: Tcb) -> i64:
         return offered_window(t)
     current = t.receive_window()
     window = usable_window(t)
-    if window < current and not t.net.sysctl.tcp_shrink_window:
+    if window < current and not (t.net.sysctl.tcp_shrink_window and t.rcv_wscale):
         step: i64 = 1 << t.rcv_wscale
         window = (current + step - 1) & ~(step - 1)
     old = t.rcv_wnd
     t.rcv_wnd = window
     t.rcv_wup = t.rcv_nxt
-    if t.rcv_wscale == 0 and window > 65535:
-        window = 65535
-        t.rcv_wnd = window
+    # What the field cannot say is taken all the same if it comes: RCV.WND stays.
+    most: i64 = 65535
+    if t.rcv_wscale == 0 and t.net.sysctl.tcp_workaround_signed_windows:
+        most = 32767
     field = window >> t.rcv_wscale
-    if field > 65535:
-        field = 65535
-        t.rcv_wnd = field << t.rcv_wscale
+    if field > most:
+        field = most
     counters = t.net.counters
     if field == 0:
         if old:
