@@ -94,7 +94,7 @@ SHOWN = {
     V4 + "tcp_tw_reuse": ("TW-23", "2", 1),
     V4 + "tcp_tw_reuse_delay": ("EST-26", "", 1),
     V4 + "tcp_window_scaling": ("SOCK-12", "", 0),
-    V4 + "tcp_wmem": ("MSS-01", "", "4096 8192 16384"),
+    V4 + "tcp_wmem": ("RTX-06", "", "4096 8192 16384"),
     V4 + "tcp_workaround_signed_windows": ("EST-07", "", 1),
 }
 """Parameter -> a lab, its variant, and a value with which other packets are sent, or other calls answered."""

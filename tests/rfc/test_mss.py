@@ -196,8 +196,10 @@ def test_ip_fragments_multiply_loss():
         with pytest.raises(BlockingIOError):
             app.connect(fd, ("10.0.1.1", 80))
         world.run(30 * SEC)
-        app.send(fd, bytes(60_000))
-        world.run(600 * SEC)
+        left = 60_000
+        while left:
+            left -= app.send(fd, bytes(left))
+            world.run(600 * SEC)
         new, _ = srv.accept(listener)
         assert len(srv.recv(new, 100_000)) == 60_000
         counters = client.counters.as_dict(nonzero=False)

@@ -91,10 +91,10 @@ def test_duplicate_corrupt_reorder_and_jitter_do_so():
     assert any(entry.drop is Drop.BAD_CHECKSUM for entry in pair.record.drops())
     assert pair.two.recv(two, 10) == b"xy"
     with pair.verbs.reorder("50%", by="50ms"), pair.verbs.jitter("30ms", overtake=True):
-        for number in range(40):
+        for number in range(30):
             pair.one.send(one, bytes([number]) * 1448)
         pair.run(5)
-    assert pair.two.inq(two) == 40 * 1448
+    assert pair.two.inq(two) == 30 * 1448
 
 
 @pytest.mark.parametrize("switch", [False, True])

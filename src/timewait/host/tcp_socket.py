@@ -27,7 +27,8 @@ from timewait.host.tcp_options import TcpOptions
 from timewait.tcp import calls
 from timewait.tcp.fastopen import CLIENT, needs_no_cookie, offer
 from timewait.tcp.reasons import Why
-from timewait.tcp.send import append, room
+from timewait.tcp.send import append
+from timewait.tcp.space import room
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, SYN_SENT, Cause
 from timewait.tcp.tcb import RCV_SHUTDOWN, Tcb
 from timewait.tcp.urgent import receive_urgent, waiting
@@ -205,7 +206,7 @@ class TcpSocket(OptionedSocket):
         if t is None:
             raise os_error(errno.EPIPE)
         if not isinstance(data, bytes):
-            data = unchanging(data, room(t))
+            data = unchanging(data, room(t, memoryview(data).nbytes))
         now = self.layer.machine.now()
         count = calls.send(t, data, bool(flags & MSG_MORE), now, bool(flags & MSG_EOR))
         if flags & MSG_OOB:
@@ -277,7 +278,7 @@ class TcpSocket(OptionedSocket):
         sent = self._start(addr, port, fast)
         t = self.tcb
         assert t is not None
-        rest = whole[sent : sent + int(room(t))]
+        rest = whole[sent : sent + max(int(room(t, len(whole) - sent)), 0)]
         if rest:
             append(t, rest, len(rest), True)
             t.pushed_seq = t.write_seq

@@ -45,7 +45,7 @@ from timewait.tcp.rate import rate_delivered, rate_generate, update_pacing_rate
 from timewait.tcp.reasons import Drop
 from timewait.tcp.rtt import rtt_sample, timestamp_sample
 from timewait.tcp.segments import update_mss
-from timewait.tcp.send import writable
+from timewait.tcp.space import writable
 from timewait.tcp.states import SYN_SENT
 from timewait.tcp.tcb import CA_CWR, CA_OPEN, CA_RECOVERY, WAKE_OUT, Tcb
 from timewait.wire.packet import FIN, SYN, Segment
@@ -392,11 +392,15 @@ def _grow(t: Tcb, acked: i64, now: i64) -> None:
     t.cwnd_stamp = now
 
 
+SKB_HEAD: Final = 512
+"""MAX_TCP_HEADER and struct skb_shared_info: measured on Linux 6.18, other kernels have up to 640."""
+
+
 def grow_send_buffer(t: Tcb) -> None:
     """Room for two congestion windows, unless the program fixed the size (tcp_sndbuf_expand)."""
     if t.sndbuf_locked:
         return
-    need = t.mss_clamp + 640
+    need = t.mss_clamp + SKB_HEAD
     per_mss: i64 = 1
     while per_mss < need:
         per_mss <<= 1

@@ -20,7 +20,8 @@ from timewait.tcp.rate import check_app_limited
 from timewait.tcp.reasons import Why
 from timewait.tcp.reassembly import read, read_views
 from timewait.tcp.segments import current_mss, update_mss
-from timewait.tcp.send import append, append_much, end_record, force_push, mark_push, room, writable
+from timewait.tcp.send import append, append_much, end_record, force_push, mark_push
+from timewait.tcp.space import charge, room, writable
 from timewait.tcp.states import (
     CLOSE_WAIT,
     CLOSED,
@@ -120,7 +121,7 @@ def send(t: Tcb, data: Buffer, more: bool, now: i64, end_of_record: bool = False
         t.accecn.clock = now
     check_app_limited(t)
     length: i64 = len(data)
-    space = room(t)
+    space = room(t, length)
     if length > space:
         t.no_space = True
         if space <= 0:
@@ -140,6 +141,7 @@ def send(t: Tcb, data: Buffer, more: bool, now: i64, end_of_record: bool = False
 
 
 def _queue(t: Tcb, data: Buffer, length: i64, push: bool) -> None:
+    charge(t, length)
     if force_push(t, length):
         append_much(t, data, length, push, size_goal(t, current_mss(t)))
     else:

@@ -17,20 +17,6 @@ def queued(t: Tcb) -> i64:
     return t.unsent_len + ((t.snd_nxt - t.snd_una) & 0xFFFFFFFF)
 
 
-def room(t: Tcb) -> i64:
-    """Octets that send() takes now (sk_stream_wspace)."""
-    return t.sndbuf - queued(t)
-
-
-def writable(t: Tcb) -> bool:
-    """Whether poll says EPOLLOUT: a third of the buffer is free and tcp_notsent_lowat is kept."""
-    used = queued(t)
-    if t.sndbuf - used < used >> 1:
-        return False
-    lowat = t.wishes.notsent_lowat if t.wishes.notsent_lowat else t.net.sysctl.tcp_notsent_lowat
-    return t.unsent_len < lowat
-
-
 def append(t: Tcb, data: Buffer, length: i64, push: bool, fresh: bool = False) -> None:
     """Queue data behind what is there. `data` must not change any more.
 
@@ -64,6 +50,7 @@ def append(t: Tcb, data: Buffer, length: i64, push: bool, fresh: bool = False) -
 def end_record(t: Tcb) -> None:
     """MSG_EOR: what is queued now shares no segment with what follows."""
     if t.unsent:
+        t.tail_room = -1
         t.unsent[-1].end_of_record = True
         t.records_queued = True
 

@@ -276,6 +276,8 @@ class Tcb(Endpoint):
         self.unsent_off: i64 = 0
         """Octets of the first chunk that have been sent."""
         self.unsent_len: i64 = 0
+        self.tail_room: i64 = 0
+        """Octets that fit into the last packet of unsent data (tcp.space); -1: it ends a record."""
         self.tso_left: i64 = 0
         """Octets still to come of what Linux would hand down as one packet."""
         self.packet_begin: i64 = 0

@@ -85,7 +85,7 @@ def _acknowledge(t: Tcb, now: i64) -> Segment | None:
         # What was to complete the packet did not leave.
         t.tso_left = 0
         if not t.rtx.empty():
-            t.rtx.items[-1].joined = False
+            t.rtx.join(t.rtx.items[-1], False)
     if t.chrono or t.packets_out or t.unsent_len:
         account(t, now)
     return None
@@ -144,7 +144,7 @@ def _send_new(t: Tcb, now: i64) -> Segment | None:
         # Not remembered: a retransmission may be part of another packet.
         seg.flags |= PSH
     elif t.tso_left:
-        t.rtx.items[-1].joined = True
+        t.rtx.join(t.rtx.items[-1], True)
     if record_ends:
         t.rtx.items[-1].end_of_record = True
     return seg
@@ -446,12 +446,12 @@ def _packet_again(t: Tcb, index: i64, mss: i64, most: i64, alone: bool) -> bool:
         former = queue.items[index - 1]
         if former.joined and not former.sacked and not alone:
             return True
-        former.joined = False
+        queue.join(former, False)
     last = index
     while queue.items[last].joined:
         following = queue.items[last + 1]
         if last - index + 1 >= most or following.sacked or following.retransmitted or not following.lost:
-            queue.items[last].joined = False
+            queue.join(queue.items[last], False)
             break
         last += 1
     return sent.joined

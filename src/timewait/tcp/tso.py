@@ -17,7 +17,7 @@ MAX_DEFERRED = 3
 """tcp_max_tso_deferred_mss: segments that leave without waiting where no share of the window is set."""
 RECENT = MSEC
 """Only a connection that sent within the last millisecond defers, and only for an ACK due within one."""
-HEADROOM = 321
+HEADROOM = 193
 """What MAX_TCP_HEADER and one octet take from the largest packet."""
 
 
@@ -74,7 +74,7 @@ def size_goal(t: Tcb, mss: i64) -> i64:
     if 0 < cutoff < largest:
         largest = cutoff
     count = largest // mss
-    return count * mss if count > 1 else mss
+    return count * mss if count > 1 and t.kind != KIND_SIGNED else mss
 
 
 def should_defer(t: Tcb, mss: i64, room: i64, window: i64, now: i64) -> bool:

@@ -68,7 +68,7 @@ def cut_joined(t: Tcb, index: i64, mss: i64) -> None:
     items = t.rtx.items
     while items[index].length > mss:
         split_sent(t, index, mss, mss)
-        items[index].joined = True
+        t.rtx.join(items[index], True)
         index += 1
 
 

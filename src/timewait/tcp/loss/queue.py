@@ -71,6 +71,8 @@ class RetransmitQueue:
         self.items: list[Sent] = _NO_ITEMS
         self.head: i64 = 0
         """Index of the first live item; what lies before is garbage until compaction."""
+        self.joined: i64 = 0
+        """Pieces that are joined to the one behind them."""
         self.scan_seq: i64 = 0
         """No lost piece before this one waits for its retransmission; meaningful if scan_valid."""
         self.scan_valid = False
@@ -103,9 +105,17 @@ class RetransmitQueue:
             self.items.append(sent)
         self.touch(sent)
 
+    def join(self, sent: Sent, joined: bool) -> None:
+        """Say whether Linux has the piece in one packet with the one behind it."""
+        if sent.joined != joined:
+            sent.joined = joined
+            self.joined += 1 if joined else -1
+
     def pop_first(self) -> None:
         """Remove the head: it has been acknowledged."""
         sent = self.items[self.head]
+        if sent.joined:
+            self.joined -= 1
         self.untouch(sent)
         self.head += 1
         if self.head >= len(self.items):
@@ -121,6 +131,7 @@ class RetransmitQueue:
             self.untouch(self.items[i])
         self.items = _NO_ITEMS
         self.head = 0
+        self.joined = 0
 
     def touch(self, sent: Sent) -> None:
         """Move a piece to the young end of the time order: it was (re)transmitted."""
@@ -184,6 +195,7 @@ class RetransmitQueue:
         rest.end_of_record = sent.end_of_record
         sent.end_of_record = False
         rest.joined = sent.joined
+        sent.joined = False
         rest.sacked = sent.sacked
         rest.lost = sent.lost
         rest.retransmitted = sent.retransmitted
@@ -207,6 +219,7 @@ class RetransmitQueue:
         """The piece at `index` takes in those behind it, up to `last`; its segments the caller counts."""
         sent = self.items[index]
         parts = [sent.data]
+        self.join(sent, False)
         for following in self.items[index + 1 : last + 1]:
             parts.append(following.data)
             sent.length += following.length
@@ -215,6 +228,8 @@ class RetransmitQueue:
             sent.retransmissions |= following.retransmissions
             sent.end_of_record = following.end_of_record
             sent.joined = following.joined
+            if following.joined and following is not self.items[last]:
+                self.joined -= 1
             self.untouch(following)
         sent.data = b"".join(parts)
         del self.items[index + 1 : last + 1]
