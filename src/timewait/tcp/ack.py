@@ -12,6 +12,7 @@ from timewait.tcp.loss.mark import split_sent
 from timewait.tcp.loss.queue import Sent
 from timewait.tcp.loss.rack import rack_advance, update_reorder_window
 from timewait.tcp.loss.recovery import (
+    NOT_DUPLICATE,
     cwnd_reduction,
     dubious,
     fast_retransmit_alert,
@@ -22,6 +23,7 @@ from timewait.tcp.loss.scoreboard import (
     F_DATA,
     F_DATA_ACKED,
     F_DATA_SACKED,
+    F_DSACK_TLP,
     F_DSACKING,
     F_ECE,
     F_ORIG_SACK_ACKED,
@@ -94,14 +96,14 @@ def process_ack(t: Tcb, seg: Segment, now: i64) -> i64:
         found.flag |= F_ACCURATE if is_accurate(t) else F_ECE
     _update_window(t, seg, ack, found)
     if seg.sacks and t.sack_ok:
-        apply_sacks(t, seg, ack, found, now)
+        apply_sacks(t, seg, ack, prior_una, found, now)
     if prior_packets == 0:
         if found.flag & F_ACCURATE:
             acknowledged(t, seg, found, found.sack_delivered, found.sacked_octets)
         if found.flag & F_DSACKING:
             fast_retransmit_alert(t, found, 0, prior_una, now)
         window_opened(t, now)
-        process_tlp_ack(t, ack, False, bool(found.flag & F_DSACKING), now)
+        process_tlp_ack(t, ack, False, bool(found.flag & F_DSACK_TLP), now)
         return ACK_OK
     delivered_before = t.delivered - found.sack_delivered
     _clean_queue(t, seg, ack, found, now)
@@ -181,10 +183,10 @@ def _after_clean(t: Tcb, seg: Segment, ack: i64, prior_una: i64, found: AckState
     duplicates: i64 = 0
     update_reorder_window(t, found.rate.prior_delivered)
     if t.tlp_active:
-        is_duplicate = not found.flag & (F_UNA_ADVANCED | F_DATA | F_WIN_UPDATE)
-        process_tlp_ack(t, ack, is_duplicate, bool(found.flag & F_DSACKING), now)
+        is_duplicate = not found.flag & (NOT_DUPLICATE | F_UNA_ADVANCED | F_DATA_SACKED)
+        process_tlp_ack(t, ack, is_duplicate, bool(found.flag & F_DSACK_TLP), now)
     if dubious(found.flag, i64(t.ca_state)):
-        if not found.flag & (F_UNA_ADVANCED | F_DATA | F_WIN_UPDATE | F_DATA_ACKED | F_SYN_ACKED | F_DSACKING):
+        if not found.flag & (NOT_DUPLICATE | F_UNA_ADVANCED | F_DSACKING):
             duplicates = 1
         fast_retransmit_alert(t, found, duplicates, prior_una, now)
     if found.flag & F_SET_TIMER and not schedule_loss_probe(t, now, True):
@@ -221,7 +223,7 @@ def _may_raise(t: Tcb, flag: i64) -> bool:
 def _old_ack(t: Tcb, seg: Segment, ack: i64, prior_una: i64, now: i64) -> None:
     """An ACK below SND.UNA may still carry news in its SACK blocks."""
     found = AckState()
-    apply_sacks(t, seg, ack, found, now)
+    apply_sacks(t, seg, ack, prior_una, found, now)
     if t.ecn_ok and is_accurate(t):
         acknowledged(t, seg, found, found.sack_delivered, found.sacked_octets)
     if t.packets_out:

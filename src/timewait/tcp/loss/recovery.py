@@ -320,10 +320,10 @@ def _try_to_open(t: Tcb, now: i64, marked: bool) -> None:
     if marked:
         enter_cwr(t, now)
     if t.ca_state != CA_CWR:
-        _keep_open(t, now)
+        keep_open(t, now)
 
 
-def _keep_open(t: Tcb, now: i64) -> None:
+def keep_open(t: Tcb, now: i64) -> None:
     """Disorder while anything is SACKed, lost or sent again, else Open (tcp_try_keep_open)."""
     state: i64 = CA_OPEN
     if t.sacked_out or t.lost_out or _any_retransmission(t):
@@ -498,7 +498,7 @@ def _try_undo_partial(t: Tcb, prior_una: i64, now: i64) -> bool:
         t.retrans_stamp = 0
     _undo_reduction(t, True, now)
     t.net.counters.TcpExtTCPPartialUndo += 1
-    _keep_open(t, now)
+    keep_open(t, now)
     return False
 
 

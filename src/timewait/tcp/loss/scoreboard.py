@@ -28,6 +28,8 @@ F_ORIG_SACK_ACKED: Final = 0x200
 F_UNA_ADVANCED: Final = 0x400
 F_DSACKING: Final = 0x800
 F_SET_TIMER: Final = 0x1000
+F_DSACK_TLP: Final = 0x8000
+"""The tail loss probe was the duplicate."""
 F_RETRANS_DATA_ACKED: Final = 0x008
 F_ACCURATE: Final = 0x2000
 """The acknowledgment carries accurate ECN's counter."""
@@ -56,15 +58,18 @@ class AckState:
         self.newly_lost: i64 = 0
 
 
-def apply_sacks(t: Tcb, seg: Segment, ack: i64, found: AckState, now: i64) -> None:
-    """Mark what the SACK blocks cover as delivered; notice DSACK and reordering (tcp_sacktag_write_queue)."""
+def apply_sacks(t: Tcb, seg: Segment, ack: i64, prior_una: i64, found: AckState, now: i64) -> None:
+    """Mark what the SACK blocks cover as delivered; notice DSACK and reordering (tcp_sacktag_write_queue).
+
+    prior_una: SND.UNA before the acknowledgment came.
+    """
     blocks = seg.sacks
     first = True
     valid: list[tuple[int, int]] = []
     for left, right in blocks:
         if first:
             first = False
-            if _check_dsack(t, blocks, ack, found):
+            if _check_dsack(t, blocks, ack, prior_una, found):
                 continue
         if not _block_valid(t, left, right, ack):
             t.net.counters.TcpExtTCPSACKDiscard += 1
@@ -90,7 +95,7 @@ def _block_valid(t: Tcb, left: i64, right: i64, ack: i64) -> bool:
     return seq_lt(left, right) and seq_leq(right, t.snd_nxt) and seq_gt(left, t.snd_una) and seq_gt(right, ack)
 
 
-def _check_dsack(t: Tcb, blocks: tuple[tuple[int, int], ...], ack: i64, found: AckState) -> bool:
+def _check_dsack(t: Tcb, blocks: tuple[tuple[int, int], ...], ack: i64, prior_una: i64, found: AckState) -> bool:
     """RFC 2883: a first block below the ACK, or inside the second block, reports a duplicate."""
     left: i64 = blocks[0][0]
     right: i64 = blocks[0][1]
@@ -105,20 +110,28 @@ def _check_dsack(t: Tcb, blocks: tuple[tuple[int, int], ...], ack: i64, found: A
         counters.TcpExtTCPDSACKOfoRecv += 1
     size = seq_diff(right, left)
     if size <= 0 or size > t.max_window:
+        counters.TcpExtTCPDSACKIgnoredDubious += 1
         return True
     segs: i64 = 1
     if size > t.mss_cache:
         segs = (size + t.mss_cache - 1) // t.mss_cache
+    elif t.tlp_active and right == t.tlp_high_seq:
+        found.flag |= F_DSACK_TLP
     t.dsack_dups += segs
     if t.dsack_dups > t.total_retrans:
         # More duplicates than were ever sent again: not of our making (tcp_dsack_seen).
+        counters.TcpExtTCPDSACKIgnoredDubious += 1
         return True
+    counters.TcpExtTCPDSACKRecvSegs += segs
     found.flag |= F_DSACKING
-    t.rack_dsack_seen = True
+    if t.reord_seen and not found.flag & F_DSACK_TLP:
+        t.rack_dsack_seen = True
     # A needless retransmission is a delivered one.
     found.sack_delivered += segs
     t.delivered += segs
-    if t.undo_active and t.undo_retrans > 0:
+    # Only what was acknowledged before and sent again in this episode tells of it (tcp_check_dsack, tcp_sacktag_one).
+    ours = seq_gt(right, t.undo_marker) and (inside or not seq_gt(right, prior_una))
+    if t.undo_active and t.undo_retrans > 0 and ours:
         t.undo_retrans = t.undo_retrans - segs if t.undo_retrans > segs else 0
     return True
 

@@ -4,11 +4,11 @@ from timewait.base.ints import i64
 from timewait.base.seq import seq_diff, seq_geq
 from timewait.tcp.arm import arm, rearm_rto
 from timewait.tcp.loss.mark import set_ca_state, split_sent
-from timewait.tcp.loss.recovery import end_cwnd_reduction, init_cwnd_reduction
+from timewait.tcp.loss.recovery import end_cwnd_reduction, init_cwnd_reduction, keep_open
 from timewait.tcp.persist import send_head
 from timewait.tcp.reasons import Why
 from timewait.tcp.segments import current_mss
-from timewait.tcp.tcb import CA_CWR, CA_OPEN, TIMER_RTO, Tcb
+from timewait.tcp.tcb import CA_CWR, TIMER_RTO, Tcb
 from timewait.tcp.transmit import retransmit
 
 
@@ -48,7 +48,10 @@ def tail_loss_probe(t: Tcb, now: i64) -> None:
 
 
 def process_tlp_ack(t: Tcb, ack: i64, duplicate: bool, dsacked: bool, now: i64) -> None:
-    """Whether the probe repaired a loss or was needless (RFC 8985 7.4, tcp_process_tlp_ack)."""
+    """Whether the probe repaired a loss or was needless (RFC 8985 7.4, tcp_process_tlp_ack).
+
+    dsacked: a DSACK names the probe.
+    """
     if not t.tlp_active or not seq_geq(ack, t.tlp_high_seq):
         return
     if not t.tlp_retrans or dsacked:
@@ -59,7 +62,7 @@ def process_tlp_ack(t: Tcb, ack: i64, duplicate: bool, dsacked: bool, now: i64) 
         init_cwnd_reduction(t, now)
         set_ca_state(t, CA_CWR, now)
         end_cwnd_reduction(t, now)
-        set_ca_state(t, CA_OPEN, now)
+        keep_open(t, now)
         t.net.counters.TcpExtTCPLossProbeRecovery += 1
     elif duplicate:
         t.tlp_active = False
