@@ -1,6 +1,7 @@
-"""The same tests against the running kernel."""
+"""The same tests against the running kernel, played again where the machine was late."""
 
 from rfc import test_recovery
 from support.peer import kernel_tests
+from support.sender import patiently
 
-globals().update(kernel_tests(test_recovery))
+globals().update({name: patiently(test) for name, test in kernel_tests(test_recovery).items()})

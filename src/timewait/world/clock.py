@@ -4,6 +4,7 @@ Both kinds offer the same interface, so nothing above knows which one runs. Even
 one instant fire in the order in which they were scheduled.
 """
 
+import select
 import selectors
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
@@ -24,6 +25,11 @@ _SAMPLE: Final = 1_000
 
 _COMPACT: Final = 1_024
 """The queue is rebuilt once it holds more dead entries than this and than live ones."""
+
+PRECISE: Final = 0.02
+"""Seconds below which a wait is worth a system call more to end within microseconds."""
+SELECTABLE: Final = 1_024
+"""FD_SETSIZE: select() takes descriptors below it."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -376,6 +382,9 @@ class RealClock(Scheduler):
         super().__init__()
         self.origin: i64 = monotonic_ns()
         self.selector = selectors.DefaultSelector()
+        fileno: int = self.selector.fileno() if isinstance(self.selector, selectors.EpollSelector) else SELECTABLE
+        self.waiting: list[int] | None = [fileno] if fileno < SELECTABLE else None
+        """The selector's own descriptor, to be waited for in less than milliseconds."""
         self.readers: dict[int, Callable[[], object]] = {}
         self.writers: dict[int, Callable[[], object]] = {}
 
@@ -443,6 +452,10 @@ class RealClock(Scheduler):
         """Sleep until the next event, `limit` or a readable descriptor, and serve the descriptors."""
         until = min(self.next_time(), limit)
         timeout = None if until == NEVER else int(max(until - now, 0)) / 1e9
+        if timeout is not None and 0 < timeout < PRECISE and self.waiting is not None:
+            # epoll counts whole milliseconds and rounds up, which would make paced senders slower and slower.
+            select.select(self.waiting, [], [], timeout)
+            timeout = 0
         for key, events in self.selector.select(timeout):
             # An earlier callback of this round may have removed this one.
             reader = self.readers.get(key.fd) if events & selectors.EVENT_READ else None
