@@ -1,4 +1,4 @@
-"""No transfer hangs, whatever the path: round trips from a microsecond to a second, loss, tiny buffers, every algorithm."""
+"""No transfer hangs, whatever the path: round trips of 1 us to 1 s, loss, tiny buffers, every algorithm."""
 
 import random
 import socket
@@ -45,7 +45,8 @@ class Path:
         # Without SACK nothing but a segment sent once ends the doubling of the timeout (Karn): on Linux as well, a
         # transfer then takes minutes now and then.
         karn = 0 if self.sysctl["net.ipv4.tcp_sack"] else 600 * SEC
-        return int(20 * SEC + karn + 2 * serialized + 150 * self.rtt + SIZE / MSS * lost * (4 * 0.3 * SEC + 4 * self.rtt))
+        repairs = SIZE / MSS * lost * (4 * 0.3 * SEC + 4 * self.rtt)
+        return int(20 * SEC + karn + 2 * serialized + 150 * self.rtt + repairs)
 
 
 def duration(path):

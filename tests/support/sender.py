@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from support.peer import Flow, Peer, Seen
+from support.peer import Peer, Seen
 
 MSS = 1000
 TCP_CONGESTION = 13
