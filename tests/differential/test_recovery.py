@@ -1,4 +1,4 @@
-"""The same tests against the running kernel, played again where the machine was late."""
+"""The same tests against the running kernel, played again where a busy machine was late."""
 
 from rfc import test_recovery
 from support.peer import kernel_tests
