@@ -27,6 +27,7 @@ _VALUED = (
     ("tcp_ts_tick_usecs", "N", "Compare outbound timestamps, with this many us per tick."),
     ("non_fatal", "packet,syscall", "Mismatches of these kinds only warn."),
     ("udp_encapsulation", "tcp", "Packets travel in UDP."),
+    ("tcp_md5_secret", "KEY", "The key of `md5 valid` (RFC 2385)."),
 )
 _FLAGS = (
     ("strict_segments", "Do not put several segments together to meet one expected."),

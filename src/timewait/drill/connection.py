@@ -29,6 +29,8 @@ class TestConnection:
         self.local_port = local_port
         """0 while the stack has not chosen it."""
         self.remote_port = remote_port
+        self.secret = b""
+        """The key of `md5 valid`."""
         self.state = NEW
         self.fd = -1
         """The script's descriptor; -1 before accept()."""

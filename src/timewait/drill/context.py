@@ -45,7 +45,7 @@ class Context:
 
     def socket_made(self, fd: int, kind: int) -> None:
         """socket(): the new socket is the one under test."""
-        conn = TestConnection(self.local, self.remote)
+        conn = self._made(self.local, self.remote)
         conn.fd = fd
         self.sockets[fd] = conn
         self.connections.append(conn)
@@ -83,7 +83,7 @@ class Context:
                 conn.fd = fd
                 self.sockets[fd] = conn
                 return
-        conn = TestConnection(self.local, self.remote)
+        conn = self._made(self.local, self.remote)
         conn.fd, conn.state = fd, OPEN
         self.sockets[fd] = conn
 
@@ -108,9 +108,14 @@ class Context:
         return conn
 
     def _child(self, local_port: int) -> TestConnection:
-        conn = TestConnection(self.local, self.remote, local_port, self._port())
+        conn = self._made(self.local, self.remote, local_port, self._port())
         conn.state = OPEN
         self.connections.append(conn)
+        return conn
+
+    def _made(self, local: bytes, remote: bytes, local_port: int = 0, remote_port: int = 0) -> TestConnection:
+        conn = TestConnection(local, remote, local_port, remote_port)
+        conn.secret = self.options.tcp_md5_secret.encode("latin-1")
         return conn
 
     def _port(self) -> int:
@@ -127,7 +132,7 @@ class Context:
         if unbound is not None and not unbound.remote_port:
             conn = unbound
         else:
-            conn = TestConnection(self.local, self.remote)
+            conn = self._made(self.local, self.remote)
             conn.state = OPEN
             self.connections.append(conn)
         conn.local_port, conn.remote_port = local, remote

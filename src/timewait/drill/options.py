@@ -17,7 +17,7 @@ DEFAULT_REMOTE: Final = {"ipv4": "192.0.2.1", "ipv6": "2001:db8::1", "ipv4-mappe
 IGNORED: Final = frozenset(
     "speed verbose v dry_run is_anyip so_filename so_flags wire_client wire_server wire_client_dev wire_server_dev"
     " wire_server_ip wire_server_port code_command code_format code_sockopt debug persistent_tun_dev tun_dev"
-    " netmask_ip init_scripts send_omit_free tcp_md5_secret".split()
+    " netmask_ip init_scripts send_omit_free".split()
 )
 """Options of the original tool that mean nothing here: accepted, so that its command lines work."""
 
@@ -45,6 +45,8 @@ class RunOptions:
     profile: str = "linux-6.18"
     seed: int = 1
     udp_encapsulation: str = ""
+    tcp_md5_secret: str = ""
+    """The key with which `md5 valid` is computed."""
     shell: bool = False
     """Run commands that are not understood in a real shell."""
     ignored: dict[str, str] = field(default_factory=dict)
@@ -93,6 +95,8 @@ class RunOptions:
             if not kinds <= set(NON_FATAL):
                 raise UsageError(f"--non_fatal takes {', '.join(NON_FATAL)}, not {value!r}")
             self.non_fatal = kinds
+        elif name == "tcp_md5_secret":
+            self.tcp_md5_secret = value
         elif name == "udp_encapsulation":
             raise UsageError("--udp_encapsulation: TCP in UDP (RFC 6951's way) is not implemented")
         elif name in IGNORED:

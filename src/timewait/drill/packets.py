@@ -7,6 +7,7 @@ from timewait.base.errors import UsageError
 from timewait.drill.connection import TestConnection
 from timewait.drill.icmp_names import code_number, type_number
 from timewait.drill.nodes import IcmpPacket, IpInfo, Option, TcpPacket, UdpPacket
+from timewait.drill.signatures import fill_in, recognised
 from timewait.wire import options as wire
 from timewait.wire.icmp import error as icmp_error
 from timewait.wire.packet import (
@@ -162,6 +163,8 @@ def show_option(option: Option) -> str:
         return " ".join(["ECN", *(f"{name} {count}" for name, count in zip(names, numbers[1:], strict=False))])
     if option.data is not None:
         return f"{kind} {option.data.hex()}".rstrip()
+    if kind == "md5":
+        return "md5 valid"
     return " ".join([kind, *map(str, numbers)])
 
 
@@ -189,6 +192,7 @@ def build(packet: TcpPacket, conn: TestConnection, *, gso: int = 0, scaled: bool
     if raw:
         wire.decode(seg, raw)
         seg.raw_options = raw
+        fill_in(seg, packet.options or [], conn.secret)
     if gso and packet.length > gso:
         seg.gso_size = gso
     return seg
@@ -359,7 +363,7 @@ def _compare_options(
     expected: list[Option], live: Segment, conn: TestConnection, syn: bool, ts_tick: int, tolerance: int,
     found: list[Difference],
 ) -> None:  # fmt: skip
-    got = decode_options(wire.encode(live), conn, syn)
+    got = recognised(live, decode_options(wire.encode(live), conn, syn), conn.secret)
     same = len(got) == len(expected) and all(
         a.kind == b.kind and (a.kind == "TS" or (a.numbers == b.numbers and (a.data or b"") == (b.data or b"")))
         for a, b in zip(expected, got, strict=True)

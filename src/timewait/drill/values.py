@@ -80,6 +80,10 @@ def pack_struct(literal: Struct) -> bytes:
     if "function_set_name" in names:
         which, count = literal.get("function_set_name"), literal.get("pcbcnt")
         return function_block(which.value if isinstance(which, Text) else "", number(count) if count else 0)
+    if "tcpm_addr" in names:
+        from timewait.drill.signatures import pack_md5sig
+
+        return pack_md5sig(literal)
     for known, layout in LAYOUTS:
         if set(names) <= set(known) and names:
             given = {member.name: number(member.value) for member in literal.members}

@@ -177,3 +177,27 @@ def test_a_lab_s_record_as_a_script_passes(lab, number):
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
     assert run_file(str(tmp_path / "none.pkt"), Setting()).result.status == "error"
+
+
+MD5 = """
+    0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
+   +0 bind(3, ..., ...) = 0
+   +0 setsockopt(3, IPPROTO_TCP, TCP_MD5SIG, {tcpm_addr="192.0.2.1", tcpm_key="KEY"}, 216) = 0
+   +0 listen(3, 1) = 0
+   +0 < S 0:0(0) win 1000 <nop,nop,md5 valid,mss 1000>
+   +0 > S. 0:0(0) ack 1 <nop,nop,md5 valid,mss 1460>
+"""
+
+
+@pytest.mark.parametrize(
+    ("head", "key", "told"),
+    [
+        ("--tcp_md5_secret=abc\n", "abc", ""),
+        ("--tcp_md5_secret=abc\n", "abd", "did not come"),
+        ("", "abc", "--tcp_md5_secret"),
+    ],
+)
+def test_signatures(head, key, told):
+    result = run(head + MD5.replace("KEY", key))
+    assert result.passed == (not told)
+    assert told in report.text(result)
