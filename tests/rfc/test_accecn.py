@@ -671,6 +671,33 @@ def test_only_the_latest_kernel_knows_accurate_ecn():
             sysctl[ECN] = 1
 
 
+@pytest.mark.parametrize("profile", [name for name in PROFILES if name not in ("linux-6.18", "freebsd")])
+def test_other_kernels_take_no_accurate_answer_and_count_nothing(peers, profile):
+    for ace, taken in ((1, "classic"), (2, "none"), (3, "none"), (4, "none"), (5, "classic"), (6, "none")):
+        peer = peers({ECN: 1}, profile=profile)
+        fd = peer.connect()
+        peer.take()
+        put(peer, "SA", ace, ack=1)
+        assert outcome(peer, fd) == taken
+        tell(peer, "A", 0, seq=1, ack=1, data=10, tos=CE)
+        assert Info(peer, fd).received_ce == 0
+
+
+@pytest.mark.parametrize("mark", ALL)
+def test_a_fast_open_speaks_accurate_ecn_from_its_syn_on(peers, mark):
+    peer = peers({ECN: 3, "net.ipv4.tcp_fastopen": 0x203})
+    listener = peer.listen(80, 128, (socket.IPPROTO_TCP, 23, 5))
+    (answer,) = put(peer, "S", 7, data=100, tos=mark)
+    assert answer.endswith(" 0:0 ack 101")
+    assert shown([answer]) == [("SA", REFLECTED[mark], NOT_ECT)]
+    assert fields(answer) == "1 0 1"
+    fd = peer.accept(listener)
+    info = Info(peer, fd)
+    assert info.received_ce == (1 if mark == CE else 0)
+    assert sum(info.received) == (100 if mark else 0)
+    assert outcome(peer, fd) == "accurate" if mark != CE else True
+
+
 @both
 def test_ranges_are_the_kernels(peers):
     peer = peers()

@@ -246,3 +246,20 @@ def test_a_route_may_agree_to_ecn(peers, cookies):
     fd = peer.accept(listener)
     peer.app.send(fd, b"abc")
     assert tos(peer.take()) == [ECT0]
+
+
+@both
+@pytest.mark.parametrize(
+    ("given", "mark", "agreed"), [("SYN-ECE-CWR", 0, True), ("SYN-ECE-CWR", 2, False), ("S", 0, False)]
+)
+def test_a_fast_opened_child_has_what_its_syn_asked_for(peers, given, mark, agreed):
+    peer = peers({"net.ipv4.tcp_ecn": 1, "net.ipv4.tcp_fastopen": 0x203})
+    listener = peer.listen(80, 128, (socket.IPPROTO_TCP, 23, 5))
+    (answer,) = peer.inject(given, mss=MSS, data=100, tos=mark)
+    assert answer == ("SAE" if agreed else "SA") + " 0:0 ack 101"
+    fd = peer.accept(listener)
+    options = peer.app.getsockopt(fd, socket.IPPROTO_TCP, socket.TCP_INFO, 280)[5]
+    # TCPI_OPT_TFO_CHILD, SYN_DATA, ECN
+    assert options == 128 + 32 + (8 if agreed else 0)
+    peer.app.send(fd, b"abc")
+    assert tos(peer.take()) == [ECT0 if agreed else 0]

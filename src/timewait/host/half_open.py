@@ -116,6 +116,8 @@ def _fast_open(tables: TcpTables, listener: Listener, req: Request, seg: Segment
     tables.endpoints[req.flow] = child
     net.counters.TcpPassiveOpens += 1
     _inherit(tables, listener, child)
+    if req.ecn & 3 == ACCURATE:
+        child_agrees(child, req, seg, listener.tos)
     if net.tap is not None:
         net.tap.moved(net.name, req.flow, LISTEN, SYN_RCVD, Cause.RCV_SYN, now)
     open_passively(child, seg, granted, now)
@@ -190,7 +192,8 @@ def cookie_ack(tables: TcpTables, listener: Listener, seg: Segment, now: i64) ->
         req.snd_wscale, req.sack_ok = i16(decoded[0]), decoded[1]
         if decoded[2] and (tables.net.sysctl.tcp_ecn or _route_has_ecn(tables, seg.src)):
             # What the third packet reflects tells accurate ECN from the classic one (RFC 9768 5.1).
-            req.ecn = ACCURATE if ace_of(seg.flags) > 1 else CLASSIC
+            accurate = tables.net.profile.accurate_ecn and ace_of(seg.flags) > 1
+            req.ecn = ACCURATE if accurate else CLASSIC
     choose_window(tables.net, req, listener.options)
     req.cookie = True
     counters.TcpExtSyncookiesRecv += 1

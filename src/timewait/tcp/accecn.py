@@ -109,6 +109,8 @@ def arrived(t: Tcb, seg: Segment, now: i64) -> None:
     Called for every ECN-capable segment, and with accurate ECN for all, before TS.Recent moves. Like Linux
     only in ESTABLISHED: what comes while the connection closes is not counted (quirks.md: ECN-4).
     """
+    if not t.net.profile.accurate_ecn:
+        return
     ac = start(t)
     ac.clock = now
     ac.progress = (

@@ -77,7 +77,11 @@ def agree(t: Tcb, seg: Segment) -> None:
         ace = ace_of(seg.flags)
         if ace == 0 or ace == 7:
             t.ecn_ok = False
-        elif ace != 1 and ace != 5:
+        elif ace == 1 or ace == 5:
+            pass
+        elif not t.net.profile.accurate_ecn:
+            t.ecn_ok = False
+        else:
             # Linux takes the answer to accurate ECN also where its SYN asked for the classic one (quirks.md: ECN-2).
             syn_ack_arrived(t, seg)
     elif ac is not None and ac.asked and asks_for_accurate(seg):

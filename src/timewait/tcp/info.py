@@ -23,6 +23,7 @@ TCPI_OPT_WSCALE = 4
 TCPI_OPT_ECN = 8
 TCPI_OPT_ECN_SEEN = 16
 TCPI_OPT_SYN_DATA = 32
+TCPI_OPT_TFO_CHILD = 128
 NO_MARKS = AccurateEcn()
 """What a connection shows that has counted nothing."""
 NO_LIMIT: Final = 0xFFFFFFFFFFFFFFFF
@@ -44,6 +45,8 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         options |= TCPI_OPT_ECN_SEEN
     if t.syn_data_acked:
         options |= TCPI_OPT_SYN_DATA
+    if t.fast_open:
+        options |= TCPI_OPT_TFO_CHILD
     no_rtt = t.srtt_us == 0 and t.mdev_us == 0
     unanswered = not t.passive and t.max_window == 0
     expects_timestamps = unanswered and not t.ts_ok and t.net.sysctl.tcp_timestamps

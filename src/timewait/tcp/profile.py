@@ -23,6 +23,7 @@ class Profile:
         ooo_fin_in_orphan_resets: bool = True,
         scaling_ratio: bool = True,
         wide_first_window: bool = True,
+        accurate_ecn: bool = False,
         bsd: bool = False,
     ) -> None:
         self.name = name
@@ -44,12 +45,14 @@ class Profile:
         """Whether the share of the receive buffer that counts as window is measured (Linux since 6.6)."""
         self.wide_first_window = wide_first_window
         """Whether the first window may be larger than a SYN can say (Linux since 6.11)."""
+        self.accurate_ecn = accurate_ecn
+        """Whether accurate ECN is known: taken, and what is ECN-capable counted (Linux since 6.18)."""
         self.bsd = bsd
         """Whether the rules of `tcp.bsd` apply: FreeBSD's windows, options, RST and SYN rules, timers and sysctls."""
 
 
 PROFILES: Final[dict[str, Profile]] = {
-    "linux-6.18": Profile("linux-6.18"),
+    "linux-6.18": Profile("linux-6.18", accurate_ecn=True),
     "linux-5.15": Profile("linux-5.15", scaling_ratio=False, wide_first_window=False),
     "linux-4.19": Profile("linux-4.19", scaling_ratio=False, wide_first_window=False),
     "linux-3.10": Profile("linux-3.10", random_ts_offset=False, scaling_ratio=False, wide_first_window=False),
