@@ -471,3 +471,30 @@ def test_without_scaling_the_window_is_told_in_octets(peers):
     peer.handshake()
     (ack,) = peer.inject("PA", seq=1, data=10)
     assert ack.window == 64230
+
+
+@both
+@pytest.mark.parametrize(
+    ("held", "filled", "reported"),
+    [
+        ([(201, 301)], 201, ""),
+        ([(201, 301)], 251, " sack 201-251"),
+        ([(201, 301)], 301, " sack 201-301"),
+        ([(201, 301)], 401, " sack 201-301"),
+        ([(201, 301), (301, 401)], 501, " sack 201-401"),
+        ([(201, 301), (251, 401)], 501, " sack 201-401"),
+        ([(201, 301), (401, 501)], 451, " sack 201-301"),
+        ([(401, 501), (201, 301)], 601, " sack 201-301"),
+    ],
+)
+def test_data_that_fills_a_gap_and_brings_held_octets_again_is_reported(peers, held, filled, reported):
+    """RFC 2883 4.1.1: once, and of two islands the first."""
+    peer = peers()
+    peer.listen()
+    peer.handshake(sack_ok=True)
+    for left, right in held:
+        peer.inject("A", seq=left, data=right - left)
+    (answer,) = peer.inject("A", seq=1, data=filled - 1)
+    most = max([filled, *(right for left, right in sorted(held) if left <= filled)])
+    assert answer == f"A 1:1 ack {most}{reported}"
+    assert peer.counter("TcpExtTCPDSACKOldSent") == (1 if reported else 0)

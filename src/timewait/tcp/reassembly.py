@@ -134,6 +134,20 @@ def _set_dsack(t: Tcb, left: i64, right: i64) -> None:
     t.dsack = (int(left), int(right))
 
 
+def _extend_dsack(t: Tcb, left: i64, right: i64) -> None:
+    """A duplicate to report, in one block with the one noted before if they touch, else not (tcp_dsack_extend)."""
+    if t.dsack is None:
+        _set_dsack(t, left, right)
+        return
+    known_left: i64 = t.dsack[0]
+    known_right: i64 = t.dsack[1]
+    if seq_leq(left, known_right) and seq_leq(known_left, right):
+        t.dsack = (
+            int(left if seq_lt(left, known_left) else known_left),
+            int(right if seq_gt(right, known_right) else known_right),
+        )
+
+
 # Out of order. Positions are stream offsets from IRS, which have a plain order.
 
 
@@ -219,9 +233,16 @@ def join_islands(t: Tcb) -> bool:
     assert seqs is not None and held is not None
     used = 0
     position = t.bytes_received
+    reached = position
+    reached_seq = t.rcv_nxt
     while used < len(seqs) and seqs[used] <= position:
         piece = held[used]
         length = len(piece)
+        before = reached - seqs[used]
+        if before > 0:
+            # What has just filled the gap brought this again.
+            again = length if length < before else before
+            _extend_dsack(t, (reached_seq - before) & 0xFFFFFFFF, (reached_seq - before + again) & 0xFFFFFFFF)
         t.ofo_bytes -= length
         fresh_at = position - seqs[used]
         if fresh_at < length:
