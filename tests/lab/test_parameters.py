@@ -65,6 +65,8 @@ SHOWN = {
     V4 + "tcp_moderate_rcvbuf": ("RTX-06", "", 0),
     V4 + "tcp_mtu_probe_floor": ("MSS-06", "narrow", 700),
     V4 + "tcp_mtu_probing": ("MSS-06", "0", 1),
+    V4 + "tcp_no_metrics_save": ("OPS-04", "remembered", 1),
+    V4 + "tcp_no_ssthresh_metrics_save": ("OPS-04", "remembered", 0),
     V4 + "tcp_notsent_lowat": ("EST-17", "four", 0),
     V4 + "tcp_orphan_retries": ("CLS-14", "data", 1),
     V4 + "tcp_pingpong_thresh": ("DACK-01", "at-once", 2),

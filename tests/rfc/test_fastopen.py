@@ -77,7 +77,7 @@ def test_data_in_the_syn_is_read_before_the_third_packet():
 def test_a_foreign_cookie_is_refused_and_data_is_sent_again():
     story = Story()
     story.fetch_cookie()
-    story.a.net.fast_open_cookies.remember(b"\x0a\0\0\x02", b"notmine!", 1460)
+    story.a.net.metrics.remember_cookie(bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2)), b"notmine!", 1460, 0)
     fd = story.client.socket(2, 1)
     assert story.client.sendto(fd, b"0123456789", SERVER, MSG_FASTOPEN) == 10
     story.world.run(SEC)
@@ -92,7 +92,7 @@ def test_a_foreign_cookie_is_refused_and_data_is_sent_again():
 def test_a_server_without_fast_open_ignores_the_option_and_the_data():
     story = Story(server_bits=1)
     fd = story.client.socket(2, 1)
-    story.a.net.fast_open_cookies.remember(b"\x0a\0\0\x02", b"12345678", 1460)
+    story.a.net.metrics.remember_cookie(bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2)), b"12345678", 1460, 0)
     assert story.client.sendto(fd, b"0123456789", SERVER, MSG_FASTOPEN) == 10
     story.world.run(SEC)
     assert syns(story, "server")[-1].fast_open is None

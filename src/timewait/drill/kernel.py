@@ -194,8 +194,12 @@ class KernelMachine:
         family = "-6 " if self.route == "::/0" else ""
         self.namespace.run(["ip", *f"{family}route replace {self.route} dev {self.tun.name} {words}".split()])
 
-    def forget_metrics(self) -> None:
-        self.namespace.run(["ip", "tcp_metrics", "flush"], check=False)
+    def forget_metrics(self, address: str = "") -> None:
+        what = ["delete", address] if address else ["flush"]
+        self.namespace.run(["ip", "tcp_metrics", *what], check=False)
+
+    def tcp_metrics(self) -> str:
+        return self.namespace.run(["ip", "tcp_metrics", "show"], check=False).stdout
 
     def close(self) -> None:
         self.calls.close_all()

@@ -75,8 +75,12 @@ class Machine(Protocol):
     def set_route(self, metrics: Mapping[str, str]) -> None:
         """Metrics of the route to the peer: `ip route change ... mtu 1000 initcwnd 3`."""
 
-    def forget_metrics(self) -> None:
-        """Everything learned about destinations: `ip tcp_metrics flush`."""
+    def forget_metrics(self, address: str = "") -> None:
+        """Everything learned about destinations, or about one: `ip tcp_metrics flush`, `ip tcp_metrics delete ADDR`."""
+
+    def tcp_metrics(self) -> str:
+        """What is known of destinations: `ip tcp_metrics show`."""
+        return ""
 
     def close(self) -> None:
         """Take it apart."""

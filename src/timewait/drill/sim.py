@@ -198,8 +198,11 @@ class SimMachine:
             elif name != "congctl":
                 raise UsageError(f"the route metric {name} is not known here")
 
-    def forget_metrics(self) -> None:
-        self.host.net.fast_open_cookies.known.clear()
+    def forget_metrics(self, address: str = "") -> None:
+        self.host.net.metrics.flush(pack(address) if address else b"")
+
+    def tcp_metrics(self) -> str:
+        return str(self.host.tcp_metrics())
 
     def close(self) -> None:
         self.waiting.clear()

@@ -249,9 +249,7 @@ def _ip(shell: "Shell", args: list[str], given: str) -> tuple[int, str]:
         raise UsageError("ip link, ip route or ip tcp_metrics")
     topic = words[0]
     if "tcp_metrics".startswith(topic) and topic.startswith("tcp"):
-        if len(words) > 1 and words[1][:1] in ("f", "d"):
-            shell.machine.forget_metrics()
-        return 0, ""
+        return _tcp_metrics(shell, words[1:])
     if "link".startswith(topic) and "mtu" in words:
         try:
             shell.machine.set_mtu(int(words[words.index("mtu") + 1]))
@@ -264,6 +262,24 @@ def _ip(shell: "Shell", args: list[str], given: str) -> tuple[int, str]:
             shell.machine.set_route(metrics)
         return 0, ""
     return 0, ""
+
+
+def _tcp_metrics(shell: "Shell", words: list[str]) -> tuple[int, str]:
+    """show [ADDRESS], flush, delete ADDRESS; words may be shortened as ip(8) lets them."""
+    verb = words[0] if words else "show"
+    rest = [word for word in words[1:] if word not in ("address", "all")]
+    if "flush".startswith(verb):
+        shell.machine.forget_metrics()
+        return 0, ""
+    if "delete".startswith(verb):
+        if not rest:
+            raise UsageError("ip tcp_metrics delete ADDRESS")
+        shell.machine.forget_metrics(rest[0])
+        return 0, ""
+    if not ("show".startswith(verb) or "list".startswith(verb)):
+        raise UsageError("ip tcp_metrics show, flush or delete ADDRESS")
+    lines = shell.machine.tcp_metrics().splitlines(keepends=True)
+    return 0, "".join(line for line in lines if not rest or line.split()[0] == rest[0])
 
 
 _METRICS: Final = (

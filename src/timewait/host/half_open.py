@@ -57,7 +57,7 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
         return
     if not cookie and isn == NO_ISN and not sysctl.tcp_syncookies:
         most = sysctl.tcp_max_syn_backlog
-        if most - listener.requests < most >> 2:
+        if most - listener.requests < most >> 2 and not tables.net.metrics.proven(seg.dst, seg.src, now):
             counters.TcpExtListenDrops += 1
             tables.dropped(seg, Drop.SYN_LAST_QUARTER, now)
             return

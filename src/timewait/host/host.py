@@ -22,12 +22,13 @@ from timewait.host.rows import tcp_rows
 from timewait.host.tcp_layer import TcpLayer
 from timewait.host.tcp_socket import TcpSocket
 from timewait.host.udp import UdpLayer
+from timewait.tcp.metrics import show_entry
 from timewait.tcp.net import Net
 from timewait.tcp.reasons import Drop
 from timewait.tcp.sysctl import Sysctl
 from timewait.tcp.tap import Tap
 from timewait.wire import icmp as icmp_wire
-from timewait.wire.address import parse_prefix
+from timewait.wire.address import parse_prefix, show
 from timewait.wire.gso import split
 from timewait.wire.packet import PROTO_ICMP, PROTO_ICMPV6, Buffer, Datagram, IcmpMessage, Packet, RawPacket, Segment
 from timewait.wire.parse import CHECKSUM_REASONS, parse, parse_transport
@@ -395,6 +396,15 @@ class Host(Machine):
         self.net.sysctl = old.sysctl
         self.net.counters = old.counters
         self._start()
+
+    def tcp_metrics(self) -> str:
+        """What is remembered of peers, as `ip tcp_metrics show` prints it, a line each; see tcp.metrics."""
+        now = self.clock.now()
+        lines = []
+        for key, entry in self.net.metrics.entries.items():
+            peer, own, rest = show_entry(key, entry, now)
+            lines.append(f"{show(peer)} {rest} source {show(own)}\n")
+        return "".join(lines)
 
     def rows(self) -> list[SocketRow]:
         """Every TCP socket, half-open connection and TIME-WAIT record, for ss- and netstat-like views."""

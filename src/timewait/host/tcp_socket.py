@@ -90,8 +90,7 @@ class TcpSocket(OptionedSocket):
             self._connect_again()
             return False
         if self.options.fast_open_connect:
-            net = self.layer.net
-            if addr in net.fast_open_cookies.known or needs_no_cookie(net, self.options):
+            if self._knows_cookie(addr) or needs_no_cookie(self.layer.net, self.options):
                 # TCP_FASTOPEN_CONNECT: the SYN waits for the first data.
                 self.deferred = (addr, port)
                 self.connecting = True
@@ -102,6 +101,15 @@ class TcpSocket(OptionedSocket):
             fast = b"" if bsd is not None and bsd.client_enable and self.options.fast_open_limit > 0 else None
             self._start(addr, port, fast)
         return True
+
+    def _knows_cookie(self, addr: bytes) -> bool:
+        """Whether the peer has granted one to the address that we would speak from."""
+        layer = self.layer
+        laddr = self.bound.local_addr
+        if not any(laddr):
+            laddr = layer.machine.routes.lookup(addr).source
+        known = layer.net.metrics.find(laddr, addr, layer.machine.now())
+        return known is not None and known.cookie != b""
 
     def _start(self, addr: bytes, port: int, fast: bytes | None) -> int:
         """Choose addresses and ports and send the SYN; `fast`: data for a fast open. Returns octets sent with it."""
@@ -146,8 +154,8 @@ class TcpSocket(OptionedSocket):
         self.tcb = t
         self.connecting = True
         if fast is not None and layer.net.sysctl.tcp_fastopen & CLIENT:
-            cookie, mss = layer.net.fast_open_cookies.known.get(addr, (b"", 0))
-            offer(t, cookie, mss)
+            known = layer.net.metrics.find(laddr, addr, now)
+            offer(t, known.cookie if known is not None else b"", known.mss if known is not None else 0)
             calls.open_active(t, now, isn, fast)
         else:
             calls.open_active(t, now, isn)

@@ -20,6 +20,7 @@ from timewait.tcp.fate import become_time_wait, fail, finish, limit_answer, repl
 from timewait.tcp.keepalive import fin_timeout
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.reassembly import accept_data, forget_islands, note_old_segment, repeated_syn
+from timewait.tcp.remember import save_metrics
 from timewait.tcp.segments import established_segment
 from timewait.tcp.states import (
     CLOSE_WAIT,
@@ -296,6 +297,7 @@ def _check_ack(t: Tcb, seg: Segment, now: i64) -> bool:
             become_time_wait(t, TIME_WAIT, t.net.profile.timewait_len, Cause.RCV_ACK_OF_FIN, now)
             return False
     elif state is LAST_ACK and t.snd_una == t.write_seq:
+        save_metrics(t, now)
         finish(t, Cause.RCV_ACK_OF_FIN, now)
         return False
     return True

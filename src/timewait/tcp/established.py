@@ -9,11 +9,11 @@ from timewait.tcp.fate import queue_fin
 from timewait.tcp.keepalive import keepalive_idle
 from timewait.tcp.mtu_probe import start_search
 from timewait.tcp.rate import update_pacing_rate
+from timewait.tcp.remember import take_metrics
 from timewait.tcp.rtt import rtt_sample, timestamp_sample, without_sample
 from timewait.tcp.segments import default_mss, update_mss
 from timewait.tcp.states import ESTABLISHED, FIN_WAIT_1, Cause
 from timewait.tcp.tcb import (
-    INFINITE_SSTHRESH,
     MAX_WSCALE,
     SEND_SHUTDOWN,
     TS_OPTION_LENGTH,
@@ -56,8 +56,7 @@ def ready_to_transfer(t: Tcb, now: i64) -> None:
     update_mss(t)
     if t.net.sysctl.tcp_mtu_probing > 1:
         start_search(t, now)
-    # What a lost SYN or SYN-ACK made of it says nothing about the path (tcp_init_metrics).
-    t.ssthresh = INFINITE_SSTHRESH
+    take_metrics(t, now)
     start_congestion_control(
         t, t.wishes.congestion if t.wishes.congestion else t.net.sysctl.tcp_congestion_control, now
     )

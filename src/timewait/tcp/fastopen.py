@@ -169,7 +169,7 @@ def syn_ack_arrived(t: Tcb, seg: Segment, now: i64) -> None:
     """Learn the cookie; data that the SYN-ACK did not cover is sent again at once (tcp_rcv_fastopen_synack)."""
     counters = t.net.counters
     if seg.fast_open and 4 <= len(seg.fast_open) <= 16:
-        t.net.fast_open_cookies.remember(t.raddr, seg.fast_open, seg.mss)
+        t.net.metrics.remember_cookie(t.laddr, t.raddr, seg.fast_open, seg.mss, now)
     head = t.rtx.first() if t.syn_data else None
     if head is None:
         if t.syn_data:

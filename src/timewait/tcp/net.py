@@ -5,25 +5,10 @@ import random
 from timewait.base.ints import i64
 from timewait.base.rng import Streams
 from timewait.tcp.counters import Counters
+from timewait.tcp.metrics import MetricsCache
 from timewait.tcp.profile import Profile, profile_named
 from timewait.tcp.sysctl import Sysctl
 from timewait.tcp.tap import Tap
-
-
-class CookieCache:
-    """What a fast open client knows of servers: cookie and MSS by address (tcp_metrics)."""
-
-    MOST = 4096
-
-    def __init__(self) -> None:
-        self.known: dict[bytes, tuple[bytes, int]] = {}
-
-    def remember(self, addr: bytes, cookie: bytes, mss: i64) -> None:
-        """Keep the latest cookie of a server; the oldest server is forgotten first."""
-        self.known.pop(addr, None)
-        if len(self.known) >= self.MOST:
-            del self.known[next(iter(self.known))]
-        self.known[addr] = (cookie, int(mss))
 
 
 class Net:
@@ -42,7 +27,8 @@ class Net:
         """What `timestamp_offset` gave, by address pair."""
         self.cookie_key = streams.secret("syn cookies", 32)
         self.fast_open_key = streams.secret("fast open")
-        self.fast_open_cookies = CookieCache()
+        self.metrics = MetricsCache()
+        """What is remembered of peers."""
         self.orphans: i64 = 0
         """Connections whose file is closed but which are not CLOSED yet."""
         self.discards: dict[str, int] = {}

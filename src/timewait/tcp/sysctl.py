@@ -73,6 +73,8 @@ class Sysctl:
     tcp_moderate_rcvbuf: i64 = 1
     tcp_mtu_probe_floor: i64 = 48
     tcp_mtu_probing: i64 = 0
+    tcp_no_metrics_save: i64 = 0
+    tcp_no_ssthresh_metrics_save: i64 = 1
     tcp_notsent_lowat: i64 = 4294967295
     tcp_orphan_retries: i64 = 0
     tcp_pingpong_thresh: i64 = 1
@@ -245,7 +247,7 @@ def _specs() -> dict[str, Spec]:
         Spec(v4 + "tcp_base_mss", "segment size with which a search for the path MTU begins", "bytes"),
         Spec(v4 + "tcp_challenge_ack_limit", "challenge ACKs a second, whole host", "packets"),
         Spec(v4 + "tcp_available_congestion_control", "algorithms there are; read only", kind="word", fixed=True),
-        *_compression_specs(v4),
+        *_newer_specs(v4),
         Spec(v4 + "tcp_congestion_control", "algorithm of new connections", kind="word", choices=ALGORITHMS),
         Spec(v4 + "tcp_pacing_ss_ratio", "pacing rate in slow start, of what the window needs", "%", 0, 1000),
         Spec(v4 + "tcp_pacing_ca_ratio", "pacing rate in congestion avoidance", "%", 0, 1000),
@@ -321,8 +323,10 @@ def _ecn_specs(v4: str) -> list[Spec]:
     ]
 
 
-def _compression_specs(v4: str) -> list[Spec]:
+def _newer_specs(v4: str) -> list[Spec]:
     return [
+        Spec(v4 + "tcp_no_metrics_save", "what a connection learnt of the path is not kept for the next", "", 0, 255),
+        Spec(v4 + "tcp_no_ssthresh_metrics_save", "the slow-start threshold is not kept", "", 0, 1),
         Spec(v4 + "tcp_comp_sack_delay_ns", "most time for which ACKs of a hole are held back; 5 % of the RTT", "ns"),
         Spec(v4 + "tcp_comp_sack_nr", "most ACKs of a hole that become one; 0: none are held back", "ACKs", 0, 255),
         Spec(v4 + "tcp_comp_sack_slack_ns", "by how much that timer may be late", "ns"),
@@ -348,8 +352,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_l3mdev_accept": "0",
     "net.ipv4.tcp_limit_output_bytes": "4194304",
     "net.ipv4.tcp_migrate_req": "0",
-    "net.ipv4.tcp_no_metrics_save": "0",
-    "net.ipv4.tcp_no_ssthresh_metrics_save": "1",
     "net.ipv4.tcp_plb_cong_thresh": "128",
     "net.ipv4.tcp_plb_enabled": "0",
     "net.ipv4.tcp_plb_idle_rehash_rounds": "3",
@@ -374,6 +376,7 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_rmem": (4096, 131072, 6291456),
     },
     "linux-4.19": {
+        "net.ipv4.tcp_no_ssthresh_metrics_save": None,
         "net.ipv4.tcp_comp_sack_slack_ns": None,
         "net.core.somaxconn": 128,
         "net.ipv4.tcp_mtu_probe_floor": None,
@@ -400,6 +403,8 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_early_retrans": 0,
     },
     "rfc9293": {
+        "net.ipv4.tcp_no_metrics_save": None,
+        "net.ipv4.tcp_no_ssthresh_metrics_save": None,
         "net.ipv4.tcp_comp_sack_delay_ns": None,
         "net.ipv4.tcp_comp_sack_nr": None,
         "net.ipv4.tcp_comp_sack_slack_ns": None,
@@ -413,6 +418,8 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_rfc1337": 1,
     },
     "freebsd": {
+        "net.ipv4.tcp_no_metrics_save": None,
+        "net.ipv4.tcp_no_ssthresh_metrics_save": None,
         "net.ipv4.tcp_comp_sack_delay_ns": None,
         "net.ipv4.tcp_comp_sack_nr": None,
         "net.ipv4.tcp_comp_sack_slack_ns": None,
@@ -439,6 +446,8 @@ _OLDER: Final = {"linux-4.19": "linux-5.15", "linux-3.10": "linux-4.19", "linux-
 """A profile is the one it points to, with its own differences on top."""
 
 _WHERE_ABSENT: Final[dict[str, object]] = {
+    "net.ipv4.tcp_no_metrics_save": 1,
+    "net.ipv4.tcp_no_ssthresh_metrics_save": 0,
     "net.ipv4.tcp_comp_sack_delay_ns": 1000000,
     "net.ipv4.tcp_comp_sack_nr": 0,
     "net.ipv4.tcp_comp_sack_slack_ns": 0,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from timewait.base.instant import SEC
 from timewait.drill.commands import CommandFailed, Shell
 from timewait.drill.options import RunOptions
 from timewait.drill.sim import SimMachine
@@ -105,3 +106,16 @@ def test_mistakes_are_said(shell, text):
 def test_sleep_takes_virtual_time(shell):
     shell.run("sleep 2.5")
     assert shell.slept == 2_500_000_000
+
+
+def test_what_is_known_of_peers_is_shown_and_forgotten(shell):
+    cache = shell.machine.host.net.metrics
+    for last in (2, 3):
+        cache.obtain(bytes((10, 0, 0, 1)), bytes((10, 0, 0, last)), 100 * SEC).cwnd = 10 + last
+    assert shell.run("ip tcp_metrics show") == "10.0.0.2 age 0.000sec cwnd 12 source 10.0.0.1\n" + (
+        "10.0.0.3 age 0.000sec cwnd 13 source 10.0.0.1\n"
+    )
+    shell.run("ip tcp_metrics delete 10.0.0.2")
+    assert [line.split()[0] for line in shell.run("ip tcp_metrics").splitlines()] == ["10.0.0.3"]
+    shell.run("ip tcp_metrics flush all")
+    assert shell.run("ip tcp_metrics show") == ""
