@@ -134,6 +134,9 @@ def _send_new(t: Tcb, now: i64) -> Segment | None:
         if t.records_queued:
             record_ends = length == record_length(t)
         data, push = take(t, length)
+        if push and t.unsent_len and room > 1 and t.snd_nxt != t.packet_begin and not t.records_queued:
+            # Its buffer had taken in the next one before it was cut: the mark stands behind that (tcp_grow_skb).
+            push = False
         if push:
             flags |= PSH
     if with_fin:
