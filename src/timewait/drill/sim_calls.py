@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from timewait.base.errors import os_error
 from timewait.base.instant import MSEC, NEVER
 from timewait.drill.machine import Address, Answer
+from timewait.host.file import EPOLLOUT
 from timewait.host.messages import receive_message
 from timewait.host.pipe import PIPE_SIZE, MemoryFile, PipeEnd, make_pipe
 from timewait.host.sockopt import MSG_ERRQUEUE, SO_RCVTIMEO, SO_SNDTIMEO, SO_TIMESTAMPING, SOL_SOCKET
@@ -23,6 +24,7 @@ LINGERING = (FIN_WAIT_1, CLOSING, LAST_ACK)
 """States in which close() with SO_LINGER still waits (sk_stream_closing)."""
 TX_RECORD = 0x303
 """SOF_TIMESTAMPING_TX_RECORD_MASK: what a single send may ask for."""
+MSG_OOB = 0x1
 MSG_DONTWAIT = 0x40
 MSG_WAITALL = 0x100
 MSG_MORE = 0x8000
@@ -154,6 +156,7 @@ class SimCalls:
     def send(self, fd: int, data: bytes | None, flags: int = 0, address: Address | None = None) -> "Waiting":
         """send, sendto, write: a blocking one waits until everything is queued."""
         if data is None:
+            self.process.file(fd)
             raise os_error(errno.EFAULT)
         sent = 0
         deadline = self._timeout(fd, SO_SNDTIMEO)
@@ -173,7 +176,11 @@ class SimCalls:
                     yield from self._connected(fd)
                     address = None
                     continue
-                yield deadline
+                # Who waits for room is woken when a third of the buffer is free (sk_stream_write_space).
+                while True:
+                    yield deadline
+                    if self.process.poll([(fd, EPOLLOUT)]) or self.machine.now() >= deadline:
+                        break
                 continue
             except OSError:
                 if sent:
@@ -211,7 +218,8 @@ class SimCalls:
             except BlockingIOError:
                 if got and not flags & MSG_WAITALL:
                     break
-                if not self._waits(fd, flags) or self.machine.now() >= deadline:
+                # Out of band nobody waits (tcp_recv_urg).
+                if not self._waits(fd, flags) or flags & MSG_OOB or self.machine.now() >= deadline:
                     if got:
                         break
                     raise

@@ -45,6 +45,7 @@ from timewait.host.sockopt import (
     TCP_INFO,
     TCP_MD5SIG,
     TCP_MD5SIG_EXT,
+    TCP_WINDOW_CLAMP,
 )
 from timewait.host.tcp_layer import TcpLayer
 from timewait.host.tcp_options import TcpOptions
@@ -151,8 +152,10 @@ class OptionedSocket(ConnectionOwner):
         if level == SOL_TCP and name in (TCP_MD5SIG, TCP_MD5SIG_EXT):
             self._set_key(value, name == TCP_MD5SIG_EXT)
             return
-        if level == SOL_TCP and name == TCP_FASTOPEN_CONNECT and self.listener is not None:
-            raise os_error(errno.EINVAL)
+        if level == SOL_TCP and self.listener is not None:
+            # A listening socket is beyond the choice (tcp_setsockopt).
+            if name == TCP_FASTOPEN_CONNECT or (name == TCP_WINDOW_CLAMP and not value):
+                raise os_error(errno.EINVAL)
         now = self.layer.machine.now()
         self.own_options().set(level, name, value, self.tcb, self.layer.net, now)
         if self.listener is not None:

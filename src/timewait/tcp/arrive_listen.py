@@ -317,7 +317,9 @@ def check_request(net: Net, req: Request, seg: Segment, defer_accept: i64, now: 
         net.counters.TcpExtTSEcrRejected += 1
         _dropped(net, seg, Drop.REQUEST_BAD_TSECR, now)
         return REQ_DROP if flags & RST or _oow_limited(net, req, seg, now) else REQ_ACK
-    if paws_reject or not in_window(seg.seq, end, rcv_nxt, (rcv_nxt + i64(req.rcv_wnd)) & 0xFFFFFFFF):
+    # As far as the SYN-ACK could say (tcp_synack_window).
+    offered = min(i64(req.rcv_wnd), 65535)
+    if paws_reject or not in_window(seg.seq, end, rcv_nxt, (rcv_nxt + offered) & 0xFFFFFFFF):
         _dropped(net, seg, Drop.PAWS if paws_reject else Drop.REQUEST_OUT_OF_WINDOW, now)
         if paws_reject:
             net.counters.TcpExtPAWSEstab += 1

@@ -163,6 +163,7 @@ def attach_data(t: Tcb, seg: Segment, data: bytes, now: i64) -> None:
     t.pushed_seq = end_seq
     t.syn_data = True
     t.bytes_sent += length
+    t.data_segs_out += 1
 
 
 def syn_ack_arrived(t: Tcb, seg: Segment, now: i64) -> None:

@@ -12,7 +12,7 @@ from timewait.tcp.chrono import times
 from timewait.tcp.net import Net
 from timewait.tcp.rate import delivery_rate
 from timewait.tcp.send import queued
-from timewait.tcp.states import CLOSED, LISTEN
+from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD
 from timewait.tcp.tcb import INFINITE_SSTHRESH, MSS_DEFAULT, TIMER_NONE, TIMER_PROBE0, TS_OPTION_LENGTH, Tcb
 from timewait.tcp.window import full_space
 from timewait.wire.accecn import CE, ECT_0, ECT_1
@@ -43,6 +43,8 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         options |= TCPI_OPT_ECN
     if t.ecn_seen:
         options |= TCPI_OPT_ECN_SEEN
+    if t.fast_open:
+        options |= TCPI_OPT_TFO_CHILD
     if t.syn_data_acked:
         options |= TCPI_OPT_SYN_DATA
     if t.fast_open:
@@ -65,7 +67,8 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         "tcpi_ato": int(t.ato // USEC),
         "tcpi_snd_mss": int(t.mss_cache) - (TS_OPTION_LENGTH if expects_timestamps else 0),
         "tcpi_rcv_mss": int(t.rcv_mss),
-        "tcpi_unacked": int(t.packets_out),
+        # A fast-opened child's SYN-ACK stands in our queue, never in Linux's.
+        "tcpi_unacked": int(t.packets_out) - int(t.fast_open and t.state is SYN_RCVD),
         "tcpi_sacked": int(t.sacked_out),
         "tcpi_lost": int(t.lost_out),
         "tcpi_retrans": int(t.retrans_out),
