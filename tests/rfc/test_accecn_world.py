@@ -20,10 +20,10 @@ def figures(program, fd):
     return found
 
 
-def transfer(seed, *, mark, loss=0.0, option=2, beacon=3, algorithm="reno"):
+def transfer(seed, *, mark, loss=0.0, option=2, beacon=3, algorithm="reno", net="10.0.0.{}/24"):
     """A file from one host to another over 5 ms; the figures of both ends."""
     world = World(seed=seed)
-    hosts = [world.host(name, f"10.0.0.{n}/24") for n, name in enumerate(("sender", "receiver"), 1)]
+    hosts = [world.host(name, net.format(n)) for n, name in enumerate(("sender", "receiver"), 1)]
     for host in hosts:
         host.sysctl["net.ipv4.tcp_ecn"] = 3
         host.sysctl["net.ipv4.tcp_ecn_option"] = option
@@ -31,12 +31,13 @@ def transfer(seed, *, mark, loss=0.0, option=2, beacon=3, algorithm="reno"):
         host.sysctl["net.ipv4.tcp_congestion_control"] = algorithm
     link = world.link(*hosts, delay=5 * MSEC, rate=10_000_000)
     sender, receiver = (host.process("app") for host in hosts)
-    door = receiver.socket(socket.AF_INET, socket.SOCK_STREAM)
-    receiver.bind(door, ("0.0.0.0", 80))
+    family, anywhere = (socket.AF_INET6, "::") if ":" in net else (socket.AF_INET, "0.0.0.0")
+    door = receiver.socket(family, socket.SOCK_STREAM)
+    receiver.bind(door, (anywhere, 80))
     receiver.listen(door, 8)
-    out = sender.socket(socket.AF_INET, socket.SOCK_STREAM)
+    out = sender.socket(family, socket.SOCK_STREAM)
     with pytest.raises(BlockingIOError):
-        sender.connect(out, ("10.0.0.2", 80))
+        sender.connect(out, (net.partition("/")[0].format(2), 80))
     world.run(SEC)
     into = receiver.accept(door)[0]
     link.mark(mark, sender="sender")
@@ -80,6 +81,12 @@ def test_without_options_it_never_believes_too_few(seed, mark):
     more = sender["delivered_ce"] - receiver["received_ce"]
     assert more >= 0 and more % 8 == 0
     assert (sender["told_e0"], sender["told_ceb"]) == (0, 0)
+
+
+def test_ipv6_has_the_same_bits():
+    sender, receiver = transfer(1, mark=0.2, net="fd00::{}/64")
+    assert sender["delivered_ce"] == receiver["received_ce"] > 0
+    assert sender["told_ceb"] == receiver["came_ceb"]
 
 
 def test_nothing_is_marked_where_nothing_is():

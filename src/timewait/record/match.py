@@ -64,7 +64,7 @@ def parse_flags(text: str) -> int:
             for letter in word:
                 bits |= _LETTERS[letter]
         else:
-            raise UsageError(f"unknown TCP flags {text!r}; write letters of SAFRPU or names as in 'SYN-ACK'")
+            raise UsageError(f"unknown TCP flags {text!r}; write letters of SAFRPU or names as in 'SYN-AE-CWR'")
     return bits
 
 
