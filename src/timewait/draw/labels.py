@@ -6,7 +6,7 @@ from timewait.base.instant import show_ns
 from timewait.base.seq import seq_geq, seq_leq
 from timewait.record.connections import Connection
 from timewait.tcp.reasons import Reason, Why
-from timewait.wire.accecn import COUNTERS, KINDS, counters
+from timewait.wire.accecn import CE, COUNTERS, KINDS, counters
 from timewait.wire.packet import (
     ACK,
     AE,
@@ -97,7 +97,7 @@ def why_text(packet: Packet) -> str:
 
 
 def head(packet: Packet, connection: Connection | None) -> str:
-    """Flags and relative numbers: 'PSH-ACK seq=1 ack=1 len=100'."""
+    """Flags and relative numbers: 'PSH-ACK seq=1 ack=1 len=100', with CE behind it where it is marked."""
     if isinstance(packet, Segment):
         return _segment_head(packet, connection)
     if isinstance(packet, Datagram):
@@ -120,6 +120,8 @@ def _segment_head(segment: Segment, connection: Connection | None) -> str:
         words.append(f"len={segment.length}")
         if segment.gso_size and segment.gso_size < segment.length:
             words.append(f"({-(-segment.length // segment.gso_size)} x {segment.gso_size})")
+    if segment.tos & 3 == CE:
+        words.append("CE")
     return " ".join(words)
 
 

@@ -281,9 +281,9 @@ def _marked_transfer(bench: Bench, option: int) -> Verdict:
     carriers = [entry for entry in bench.sent("server") if option_of(segment(entry))]
     return bench.verdict(
         T(
-            f"{marked} packets marked, the sender knows of {knows['delivered_ce']};"
+            f"{marked} packets marked, the sender knows of {knows['tcpi_delivered_ce']};"
             f" {len(carriers)} acknowledgments carried the option",
-            f"{marked} 个包带标记，发送方得知 {knows['delivered_ce']} 个；{len(carriers)} 个确认带有该选项",
+            f"{marked} 个包带标记，发送方得知 {knows['tcpi_delivered_ce']} 个；{len(carriers)} 个确认带有该选项",
         )
     )
 
