@@ -35,6 +35,7 @@ COMPILED = (
     "run/baton.py",
     "run/guard.py",
     "run/rounds.py",
+    "run/thread_state.py",
     "run/waiting.py",
 )
 """What is compiled, relative to src/timewait: whole packages and single files."""

@@ -46,6 +46,10 @@ def _silent(args: object) -> None:
     """In place of threading.excepthook."""
 
 
+def _silenced(loop: Any, context: Any) -> None:
+    """In place of a loop's exception handler."""
+
+
 def shown(what: What) -> str:
     """'recv on 10.0.0.1:80 <-> 10.0.0.2:4711': made when somebody asks, for hardly anybody does."""
     return what if isinstance(what, str) else f"{what[0]} on {what[1].describe()}"
@@ -163,24 +167,23 @@ class Baton:
             held_up(strand, shown(what), None if deadline == NEVER else deadline - self.now())
         return self.leave(strand, what, deadline)
 
-    def leave(self, strand: Strand, what: What, deadline: int) -> bool:
+    def leave(self, strand: Strand, what: What, deadline: i64) -> bool:
         """As wait(), for the strand that is running, and nobody is told that it holds up a loop."""
         if strand.program.done:
             raise GreenletExit  # It is being unwound: what its clean-up waits for does not come.
         strand.what = what
         strand.waiting = True
         strand.timed_out = False
-        hub = self.hub
-        if deadline == NEVER:
-            hub.switch()
-            return True
-        clock = self.clock
-        clock.schedule(strand.alarm, max(deadline, clock.now()))
-        hub.switch()
-        if strand.timed_out:
-            return False
-        clock.cancel(strand.alarm)
-        return True
+        clock, alarm = self.clock, strand.alarm
+        if deadline < NEVER:
+            # Most waits of a loop are for the same timer as the one before: its alarm stands already.
+            due = max(deadline, clock.now())
+            if alarm.order == 0 or alarm.time != due:
+                clock.schedule(alarm, due)
+        elif alarm.order != 0:
+            clock.cancel(alarm)
+        self.hub.switch()
+        return not strand.timed_out
 
     def turn(self) -> None:
         """Let everybody else who can run do so first."""
@@ -240,6 +243,7 @@ class Baton:
     def bury(self, strand: Strand) -> None:
         """A strand runs no more."""
         strand.waiting = False
+        self.clock.cancel(strand.alarm)
         if strand in self.ready:
             self.ready.remove(strand)
         if strand in self.held:
@@ -265,6 +269,8 @@ class Baton:
                 self._enter(strand)
                 current.strand = strand
                 loop = strand.loop
+                if loop is not None:
+                    loop.set_exception_handler(_silenced)
                 try:
                     strand.greenlet.throw(GreenletExit)
                 except BaseException:
@@ -288,6 +294,8 @@ class Baton:
             strand.greenlet.switch()
         finally:
             current.strand = None
+        if strand.alarm.order != 0 and strand.ended:
+            self.clock.cancel(strand.alarm)
 
     def _enter(self, strand: Strand) -> None:
         """Give the OS thread what Python keeps for another strand than the one that ran last."""

@@ -10,7 +10,6 @@ Compiled where the packet path is: every message to an asyncio program passes he
 import asyncio.base_events
 import asyncio.format_helpers
 import heapq
-import math
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,6 +100,10 @@ class Rounds:
         """The loop's deque of handles."""
         self.scheduled: list[Any] = []
         """The loop's heap of timers."""
+        self.when: float = -1.0
+        """The time of a timer, in the host's seconds,"""
+        self.until: i64 = NEVER
+        """and what `_due` found for it."""
         self.strand: Strand | None = None
         """Who waits for something to happen; None: nobody does."""
         self.listed: list[Interest] = []
@@ -177,7 +180,7 @@ class Rounds:
         baton, ready = self.baton, self.ready
         until: i64 = NEVER
         if self.scheduled:
-            until = self._next_timer()
+            until = self._due()
             if until <= baton.clock.now():
                 return
         strand = running("an event loop")
@@ -193,14 +196,16 @@ class Rounds:
 
     # Timers
 
-    def _next_timer(self) -> i64:
+    def _due(self) -> i64:
         """The first ns of the world at which the earliest timer's time has come."""
         when: float = self.scheduled[0]._when
-        due = int(when * 1e9)
-        while due / 1e9 < when:
-            due += 1
-        world: int = self.host.world_ns(due)
-        return world if world < NEVER else NEVER
+        if when != self.when:
+            due = int(when * 1e9)
+            while due / 1e9 < when:
+                due += 1
+            world: int = self.host.world_ns(due)
+            self.when, self.until = when, min(world, NEVER)
+        return self.until
 
     def _drop_cancelled(self) -> None:
         """Timers that were cancelled go, all of them once they are many."""
@@ -219,11 +224,8 @@ class Rounds:
 
     def _take_timers(self) -> None:
         """Let timers run that are due."""
-        scheduled = self.scheduled
-        now: float = self.host.monotonic_ns() / 1e9
-        # The least step of a float, so that one due now runs, and no other.
-        end = now + math.ulp(now)
-        while scheduled and scheduled[0]._when < end:
+        scheduled, now = self.scheduled, self.baton.clock.now()
+        while scheduled and self._due() <= now:
             handle = heapq.heappop(scheduled)
             handle._scheduled = False
             self.ready.append(handle)
