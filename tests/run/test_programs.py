@@ -517,3 +517,50 @@ def test_a_program_that_never_ended_leaves_nothing_behind(killed):
     del net, job, kept[1]
     gc.collect()
     assert len(kept) == 2 and not any(loop() for loop in kept)
+
+
+def test_a_timer_that_nobody_waits_for_any_more_takes_no_time():
+    async def quick():
+        async with asyncio.timeout(1000):
+            for _ in range(5):
+                await asyncio.sleep(0.2)
+
+    def sleeps():
+        time.sleep(1000)
+
+    with Net(seed=1) as net:
+        host = net.host("a")
+        host.run(quick)
+        net.run()
+        assert net.now == pytest.approx(1)
+        net.settle(5000)
+        assert net.now == pytest.approx(1)
+        job = host.run(sleeps, daemon=True)
+        net.at(5, job.kill)
+        net.settle(5000)
+        assert net.now == 5
+
+
+def test_timers_of_a_loop_are_due_to_the_nanosecond():
+    async def program():
+        loop, found = asyncio.get_running_loop(), []
+        begun = time.monotonic_ns()
+        for wait in (1e-9, 3e-9, 0.1, 1 / 3, 0.0, 7.000000001, 1e-6):
+            await asyncio.sleep(wait)
+            found.append(time.monotonic_ns() - begun)
+        short = loop.call_later(3, found.append, "cancelled")
+        loop.call_later(5, found.append, "five")
+        await asyncio.sleep(1)
+        short.cancel()
+        loop.call_later(1, found.append, "two")
+        await asyncio.sleep(4)
+        return found
+
+    with Net(seed=1) as net:
+        job = net.host("a").run(program)
+        net.run()
+        *times, two, five = job.result()
+    waits = [1, 3, 10**8, 333333333, 0, 7000000001, 1000]
+    # A float tells a time of a thousand seconds to a tenth of a microsecond; no timer comes early by more.
+    assert all(0 <= taken - sum(waits[: n + 1]) + 120 * (n + 1) <= 240 * (n + 1) for n, taken in enumerate(times))
+    assert (two, five) == ("two", "five")
