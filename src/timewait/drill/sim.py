@@ -4,7 +4,6 @@ A call that waits is a generator: it is resumed after every event until it is th
 so a blocked program sees exactly the instant at which what it waits for happens.
 """
 
-import copy
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final
@@ -16,6 +15,7 @@ from timewait.drill.sim_calls import SimCalls
 from timewait.host.host import Host
 from timewait.record.record import Record
 from timewait.tcp.cc import congestion_control
+from timewait.tcp.path import path_metrics
 from timewait.tcp.sysctl import SPECS, UNUSED
 from timewait.wire.address import pack, parse_prefix
 from timewait.wire.packet import Packet
@@ -183,20 +183,16 @@ class SimMachine:
 
     def set_route(self, metrics: Mapping[str, str]) -> None:
         """The only route's metrics are those of the host."""
-        for name, value in metrics.items():
-            if name == "mtu":
-                self.set_mtu(int(value))
-            elif name == "rto_min":
-                self.host.sysctl["net.ipv4.tcp_rto_min_us"] = _microseconds(value)
-            elif name == "initcwnd":
-                profile = copy.copy(self.host.net.profile)
-                profile.init_cwnd = int(value)
-                self.host.net.profile = profile
-            elif name == "features":
-                for prefix, length in self.host.routes.known_prefixes():
-                    self.host.routes.set_ecn(prefix, length, value == "ecn")
-            elif name != "congctl":
-                raise UsageError(f"the route metric {name} is not known here")
+        others = dict(metrics)
+        if "mtu" in others:
+            self.set_mtu(int(others.pop("mtu")))
+        ecn = others.pop("features", "") == "ecn"
+        if not _known_algorithm(others.get("congctl", "cubic")):
+            del others["congctl"]
+        path = path_metrics(others)
+        for prefix, length in self.host.routes.known_prefixes():
+            self.host.routes.set_ecn(prefix, length, ecn)
+            self.host.routes.set_path(prefix, length, path)
 
     def forget_metrics(self, address: str = "") -> None:
         self.host.net.metrics.flush(pack(address) if address else b"")
@@ -206,14 +202,6 @@ class SimMachine:
 
     def close(self) -> None:
         self.waiting.clear()
-
-
-def _microseconds(text: str) -> int:
-    """'300ms', '0.3s' or a bare number of milliseconds, as ip-route takes times."""
-    for unit, factor in (("us", 1), ("ms", 1000), ("s", 1_000_000)):
-        if text.endswith(unit):
-            return int(float(text.removesuffix(unit)) * factor)
-    return int(float(text) * 1000)
 
 
 def _known_algorithm(name: str) -> bool:

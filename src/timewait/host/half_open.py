@@ -21,6 +21,7 @@ from timewait.tcp.arrive_listen import (
     make_request,
     request_ack,
     syn_ack,
+    take_path,
 )
 from timewait.tcp.bsd.arrive import round_buffers
 from timewait.tcp.bsd.syn import handshake_timeout
@@ -29,6 +30,7 @@ from timewait.tcp.ecn import ACCURATE, CLASSIC
 from timewait.tcp.fastopen import ALL_LISTENERS, SERVER, SERVER_NO_COOKIE, cookie_for, may_open, open_passively, rotated
 from timewait.tcp.isn import NO_ISN, timestamp_offset
 from timewait.tcp.md5 import Md5Keys, sign
+from timewait.tcp.path import NO_METRICS
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import CLOSED, LISTEN, SYN_RCVD, Cause
 from timewait.tcp.tcb import WAKE_IN, Tcb
@@ -73,6 +75,7 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
     pmtu = tables.machine.routes.mtu(seg.src, now)
     options = listener.options
     options.isn = isn
+    options.path = route.path
     options.advmss = _advertised_mss(tables, seg.src, options.wishes.user_mss, now)
     req = make_request(tables.net, seg, options, cookie, now, route.ecn)
     if not cookie and _fast_open(tables, listener, req, seg, pmtu, now):
@@ -111,6 +114,7 @@ def _fast_open(tables: TcpTables, listener: Listener, req: Request, seg: Segment
         if rotated(net, seg, listener.fast_open_keys):
             granted = cookie_for(net, seg, listener.fast_open_keys)
     child = child_of(net, req, listener.options, pmtu, now)
+    take_path(child, listener.options.path)
     child.owner = listener
     tables.configure(child)
     tables.endpoints[req.flow] = child
@@ -155,6 +159,8 @@ def _advertised_mss(tables: TcpTables, peer: bytes, user_mss: i64, now: i64) -> 
     route = tables.machine.routes.find(peer)
     mtu: i64 = 1500 if route is None else _device_mtu(route)
     mss = mtu - (40 if len(peer) == 4 else 60)
+    if route is not None and route.path.advmss:
+        mss = route.path.advmss
     return user_mss if user_mss and user_mss < mss else mss
 
 
@@ -182,6 +188,8 @@ def cookie_ack(tables: TcpTables, listener: Listener, seg: Segment, now: i64) ->
     req = Request(seg.flow, irs)
     req.iss = (seg.ack - 1) & 0xFFFFFFFF
     req.mss = i32(mss)
+    route = tables.machine.routes.find(seg.src)
+    listener.options.path = NO_METRICS if route is None else route.path
     req.advmss = i32(_advertised_mss(tables, seg.src, listener.options.wishes.user_mss, now))
     if seg.has_ts and tables.net.sysctl.tcp_timestamps:
         req.ts_ok = True
@@ -264,6 +272,9 @@ def _accept_child(tables: TcpTables, listener: Listener, req: Request, seg: Segm
     """Make the full connection, let it process the segment, and queue it for accept()."""
     pmtu = tables.machine.routes.mtu(req.raddr, now)
     child = child_of(tables.net, req, listener.options, pmtu, now)
+    route = tables.machine.routes.find(req.raddr)
+    if route is not None:
+        take_path(child, route.path)
     child.laddr = tables.machine.routes.own.get(child.laddr, child.laddr)
     child.owner = listener
     tables.configure(child)

@@ -12,6 +12,7 @@ from typing import Final
 from timewait.base.errors import os_error
 from timewait.base.instant import NEVER, SEC
 from timewait.base.ints import i64
+from timewait.tcp.path import NO_METRICS, PathMetrics
 
 MTU_EXPIRES: Final = 600 * SEC
 """net.ipv4.route.mtu_expires: how long a learned path MTU is believed."""
@@ -85,6 +86,7 @@ class Route:
         mtu: i64 = 0,
         metric: i64 = 0,
         ecn: bool = False,
+        path: PathMetrics = NO_METRICS,
     ) -> None:
         self.reach: Reach = reach
         self.device: NetDevice | None = device
@@ -95,6 +97,8 @@ class Route:
         self.mtu: i64 = mtu
         """The route's own `mtu` metric; 0: the device's."""
         self.metric: i64 = metric
+        self.path: PathMetrics = path
+        """What it says of connections over it."""
         self.ecn = ecn
         """Connections over it ask for ECN and agree to it, whatever tcp_ecn says (RTAX_FEATURE_ECN)."""
 
@@ -210,7 +214,16 @@ class RouteTable:
         if not routes:
             raise os_error(errno.ESRCH)
         for at, old in enumerate(routes):
-            routes[at] = Route(old.reach, old.device, old.gateway, old.source, old.mtu, old.metric, ecn)
+            routes[at] = Route(old.reach, old.device, old.gateway, old.source, old.mtu, old.metric, ecn, old.path)
+        self.cache.clear()
+
+    def set_path(self, prefix: bytes, length: int, path: PathMetrics) -> None:
+        """`ip route change PREFIX initcwnd 20 ...` for all routes of it, from now on. OSError ESRCH if none."""
+        routes = self.prefixes.get(length if len(prefix) == 4 else length + 1000, {}).get(masked(prefix, length))
+        if not routes:
+            raise os_error(errno.ESRCH)
+        for at, old in enumerate(routes):
+            routes[at] = Route(old.reach, old.device, old.gateway, old.source, old.mtu, old.metric, old.ecn, path)
         self.cache.clear()
 
     def set_up(self, device: NetDevice, up: bool) -> None:
@@ -281,7 +294,7 @@ class RouteTable:
         source = entry.source
         if not source and entry.device is not None:
             source = self.source_for(gateway or dst, entry.device)
-        return Route(reach, entry.device, gateway, source, entry.mtu, entry.metric, entry.ecn)
+        return Route(reach, entry.device, gateway, source, entry.mtu, entry.metric, entry.ecn, entry.path)
 
     def source_for(self, dst: bytes, device: NetDevice) -> bytes:
         """The source address for a next hop on a device: RFC 6724 rules 2 and 8, inet_select_addr; b'' if none."""

@@ -474,6 +474,8 @@ class TcpOptions(Wishes):
             return int(self.notsent_lowat)
         if name == TCP_QUICKACK:
             return int(self.pingpong == 0 if t is None else t.pingpong < sysctl.tcp_pingpong_thresh)
+        if name == TCP_CONGESTION and t is not None and (t.cc is not None or t.path.congctl):
+            return (t.path.congctl if t.cc is None else t.cc.name).encode().ljust(16, b"\0")
         if name == TCP_CONGESTION:
             return (self.congestion or sysctl.tcp_congestion_control).encode().ljust(16, b"\0")
         if name == TCP_FASTOPEN:

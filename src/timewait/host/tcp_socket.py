@@ -10,7 +10,7 @@ from timewait.host.icmp import Reported
 from timewait.host.listener import Listener
 from timewait.host.optioned_socket import OptionedSocket
 from timewait.host.ports import AF_INET6, ANY4, ANY6
-from timewait.host.route import AddressKind
+from timewait.host.route import AddressKind, Route
 from timewait.host.signing import key_of_heir, settle
 from timewait.host.socket_level import (
     unchanging,
@@ -25,6 +25,7 @@ from timewait.host.sockopt import (
 )
 from timewait.host.tcp_options import TcpOptions
 from timewait.tcp import calls
+from timewait.tcp.arrive_listen import take_path
 from timewait.tcp.fastopen import CLIENT, needs_no_cookie, offer
 from timewait.tcp.reasons import Why
 from timewait.tcp.send import append
@@ -135,15 +136,16 @@ class TcpSocket(OptionedSocket):
         elif laddr != self.bound.local_addr:
             self.bound.local_addr = laddr
             layer.ports.refresh(self.bound)
-        return self._open(laddr, addr, port, fast, route.ecn)
+        return self._open(laddr, addr, port, fast, route)
 
-    def _open(self, laddr: bytes, addr: bytes, port: int, fast: bytes | None, ecn: bool) -> int:
+    def _open(self, laddr: bytes, addr: bytes, port: int, fast: bytes | None, route: Route) -> int:
         layer = self.layer
         now = layer.machine.now()
         t = Tcb(layer.net, laddr, self.bound.local_port, addr, port)
         t.pmtu = layer.machine.routes.mtu(addr, now)
         t.owner = self
-        t.ecn_ok = ecn
+        t.ecn_ok = route.ecn
+        take_path(t, route.path)
         self.options.apply(t)
         try:
             isn = layer.open(t, now)

@@ -17,6 +17,7 @@ from timewait.tcp.cookies import cookie_timestamp, make_cookie
 from timewait.tcp.ecn import ACCURATE, CLASSIC, accepts
 from timewait.tcp.isn import NO_ISN, initial_sequence_number, timestamp_offset
 from timewait.tcp.net import Net
+from timewait.tcp.path import NO_METRICS, PathMetrics
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.segments import default_mss
 from timewait.tcp.states import SYN_RCVD
@@ -168,6 +169,8 @@ class ListenOptions:
         self.wishes: Wishes = NOTHING
         """What the program has set, for the listener and for what it accepts."""
         self.advmss: i64 = 1460
+        self.path: PathMetrics = NO_METRICS
+        """What the route to the peer at hand says."""
         self.no_options = False
         """FreeBSD's TCP_NOOPT: no options at all."""
         self.isn: i64 = NO_ISN
@@ -230,8 +233,9 @@ def choose_window(net: Net, req: Request, options: ListenOptions) -> None:
     """The window to offer: multiples of what a segment will carry (tcp_openreq_init_rwin)."""
     space = window_from_space(net.sysctl, options.rcvbuf)
     mss = i64(req.advmss) - (12 if req.ts_ok else 0)
-    most: i64 = space if options.rcvbuf_locked else 0
+    most = options.path.window_limit(space, options.rcvbuf_locked)
     window, clamp, scale = initial_window(net, space, mss, req.snd_wscale >= 0, most)
+    window = options.path.first_window(window, mss)
     bsd = net.sysctl.bsd
     if bsd is not None:
         window = min(options.rcvbuf, MAX_WINDOW)
@@ -427,6 +431,13 @@ def _answered_lately(net: Net, req: Request, now: i64) -> bool:
         return True
     req.last_oow_ack = stamp(now)
     return False
+
+
+def take_path(t: Tcb, path: PathMetrics) -> None:
+    """The route's metrics apply to a connection from here on."""
+    t.path = path
+    if path.quickack:
+        t.quickack_forced = True
 
 
 def child_of(net: Net, req: Request, options: ListenOptions, pmtu: i64, now: i64) -> Tcb:

@@ -72,8 +72,9 @@ def open_active(t: Tcb, now: i64, isn: i64 = NO_ISN, fast: bytes = b"") -> None:
         # A TIME-WAIT is taken over, so the peer is known to send timestamps (tcp_connect_init).
         mss -= TS_OPTION_LENGTH
     t.rcv_wnd, t.window_clamp, t.rcv_wscale = initial_window(
-        net, full_space(t), mss, net.sysctl.tcp_window_scaling != 0, full_space(t) if t.rcvbuf_locked else 0
+        net, full_space(t), mss, net.sysctl.tcp_window_scaling != 0, t.path.window_limit(full_space(t), t.rcvbuf_locked)
     )
+    t.rcv_wnd = t.path.first_window(t.rcv_wnd, mss)
     t.rcv_ssthresh = t.rcv_wnd
     t.rcv_nxt = 0
     # Estimated from the window that is offered, which is none yet (tcp_initialize_rcv_mss).
@@ -93,7 +94,7 @@ def open_active(t: Tcb, now: i64, isn: i64 = NO_ISN, fast: bytes = b"") -> None:
 
 def advertised_mss(t: Tcb) -> i64:
     """The MSS we announce: the interface's MTU less headers without options (RFC 9293 3.7.1), or TCP_MAXSEG."""
-    mss = t.pmtu - t.header_size
+    mss = t.path.advmss if t.path.advmss else t.pmtu - t.header_size
     if t.wishes.user_mss and t.wishes.user_mss < mss:
         mss = t.wishes.user_mss
     return mss if mss > 88 or t.bsd else 88

@@ -57,11 +57,10 @@ def ready_to_transfer(t: Tcb, now: i64) -> None:
     if t.net.sysctl.tcp_mtu_probing > 1:
         start_search(t, now)
     take_metrics(t, now)
-    start_congestion_control(
-        t, t.wishes.congestion if t.wishes.congestion else t.net.sysctl.tcp_congestion_control, now
-    )
+    name = t.path.congctl if t.path.congctl else t.wishes.congestion
+    start_congestion_control(t, name if name else t.net.sysctl.tcp_congestion_control, now)
     # RFC 5681 3.1: after a lost SYN the initial window is one segment, unless the timeout proved spurious.
-    t.cwnd = 1 if t.total_retrans > 1 and t.undo_active else t.net.profile.init_cwnd
+    t.cwnd = 1 if t.total_retrans > 1 and t.undo_active else t.first_cwnd()
     t.undo_active = False
     if t.passive and t.cc is not None and not t.cc.controls:
         update_pacing_rate(t)

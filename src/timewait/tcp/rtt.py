@@ -25,7 +25,7 @@ def rto_max(t: Tcb) -> i64:
 
 def rto_min_us(t: Tcb) -> i64:
     """Lower limit of the timeout's variance term in us (tcp_rto_min)."""
-    wished = t.wishes.rto_min_us
+    wished = t.path.rto_min_us if t.path.rto_min_us else t.wishes.rto_min_us
     return wished if wished else t.net.sysctl.tcp_rto_min_us
 
 

@@ -19,6 +19,7 @@ from timewait.tcp.compress import AckCompression
 from timewait.tcp.loss.queue import RetransmitQueue
 from timewait.tcp.mtu_search import MtuSearch
 from timewait.tcp.net import Net
+from timewait.tcp.path import NO_METRICS, PathMetrics
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import CLOSED, TRANSITIONS, Cause, State
 from timewait.tcp.wishes import NOTHING, Wishes
@@ -245,6 +246,8 @@ class Tcb(Endpoint):
         """The peer's FIN has been received in order."""
 
         # Sizes and options.
+        self.path: PathMetrics = NO_METRICS
+        """What the route says of its connections."""
         self.pmtu: i64 = 1500
         self.mtu_search: MtuSearch | None = None
         """The search for the path's MTU with probes, if this connection makes one (RFC 4821)."""
@@ -543,6 +546,10 @@ class Tcb(Endpoint):
         if self.out is None:
             self.out = []
         self.out.append(seg)
+
+    def first_cwnd(self) -> i64:
+        """Segments of the congestion window at the start and after a pause (tcp_init_cwnd)."""
+        return self.path.initcwnd if self.path.initcwnd else self.net.profile.init_cwnd
 
     def packets_in_flight(self) -> i64:
         """Segments believed to be in the network (RFC 6675 pipe, in Linux's counts)."""

@@ -310,8 +310,8 @@ def _application_limited(t: Tcb, now: i64) -> None:
         return
     if t.ca_state == CA_OPEN and not t.no_space:
         used = t.cwnd_used
-        if used < t.net.profile.init_cwnd:
-            used = t.net.profile.init_cwnd
+        if used < t.first_cwnd():
+            used = t.first_cwnd()
         if used < t.cwnd:
             _keep_threshold(t)
             t.cwnd = (t.cwnd + used) >> 1
@@ -334,7 +334,7 @@ def _restart_after_idle(t: Tcb, now: i64) -> None:
     if idle <= t.rto or t.cc is None or t.cc.controls:
         return
     t.cc.event(t, EVENT_CWND_RESTART, now)
-    restart = t.net.profile.init_cwnd
+    restart = t.first_cwnd()
     if t.cwnd < restart:
         restart = t.cwnd
     _keep_threshold(t)
