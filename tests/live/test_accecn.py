@@ -34,6 +34,8 @@ class Side(Port):
         return [(pack(self.behind), 32)]
 
     def deliver(self, packet):
+        if self.box.loses(packet):
+            return
         changed = self.box.passes(packet)
         pipe = self.other.pipe
         assert pipe is not None
@@ -46,7 +48,7 @@ class Side(Port):
 class Box:
     """Between a kernel and a host of ours, on the same network as far as both know."""
 
-    def __init__(self, *, ask=False, mark=0.0, seed=1):
+    def __init__(self, *, ask=False, mark=0.0, loss=0.0, seed=1):
         self.world = World(clock="real")
         self.kernel = KernelHost("kernel", self.world.clock, f"{KERNEL}/24")
         self.ours = self.world.host("ours", f"{OURS}/24")
@@ -54,8 +56,12 @@ class Box:
         left.other, right.other = right, left
         self.world.link(self.kernel, left)
         self.world.link(self.ours, right)
-        self.ask, self.mark, self.random = ask, mark, random.Random(seed)
+        self.ask, self.mark, self.loss, self.random = ask, mark, loss, random.Random(seed)
         self.marked = {KERNEL: 0, OURS: 0}
+
+    def loses(self, packet):
+        """The handshake is spared."""
+        return isinstance(packet, Segment) and not packet.flags & SYN and self.random.random() < self.loss
 
     def passes(self, packet):
         if not isinstance(packet, Segment):
@@ -143,14 +149,16 @@ def send(box, source, target):
     assert came == SIZE
 
 
-def test_both_stacks_count_the_same(boxes):
-    box = boxes(ask=True, mark=0.1)
+@pytest.mark.parametrize("loss", [0.0, 0.02])
+def test_both_stacks_count_the_same(boxes, loss):
+    box = boxes(ask=True, mark=0.1, loss=loss)
     box.kernel.set_sysctl("net.ipv4.tcp_ecn", 1)
+    box.kernel.set_sysctl("net.ipv4.tcp_congestion_control", "reno")
     box.ours.sysctl["net.ipv4.tcp_ecn"] = 3
     kernel, ours = box.connect(box.kernel, box.ours)
     send(box, kernel, ours)
     send(box, ours, kernel)
-    box.world.run(SEC // 2)
+    box.world.run(SEC)
     there, here = figures(kernel), figures(ours)
     assert there["seen"] == here["seen"] == (0, 2)
     assert here["received"][0] == box.marked[KERNEL] > 0
