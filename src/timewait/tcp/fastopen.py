@@ -143,6 +143,7 @@ def attach_data(t: Tcb, seg: Segment, data: bytes, now: i64) -> None:
     """Put the option and, with a cookie, as much of the data as fits into the SYN (tcp_send_syn_data)."""
     if not needs_no_cookie(t.net, t.wishes):
         seg.fast_open = t.fast_open_offer
+        seg.fast_open_exp = not t.bsd and t.net.metrics.experimental(t.laddr, t.raddr, now)
         if not t.fast_open_offer:
             return
     # Linux leaves room for the most options there may be, FreeBSD for those there are.
@@ -170,7 +171,9 @@ def syn_ack_arrived(t: Tcb, seg: Segment, now: i64) -> None:
     """Learn the cookie; data that the SYN-ACK did not cover is sent again at once (tcp_rcv_fastopen_synack)."""
     counters = t.net.counters
     if seg.fast_open and 4 <= len(seg.fast_open) <= 16:
-        t.net.metrics.remember_cookie(t.laddr, t.raddr, seg.fast_open, seg.mss, now)
+        t.net.metrics.remember_cookie(t.laddr, t.raddr, seg.fast_open, seg.mss, now, bool(seg.fast_open_exp))
+    elif not t.syn_data and t.total_retrans == 0:
+        t.net.metrics.asked_in_vain(t.laddr, t.raddr, seg.mss, now)
     head = t.rtx.first() if t.syn_data else None
     if head is None:
         if t.syn_data:

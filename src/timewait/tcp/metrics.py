@@ -35,6 +35,10 @@ class Metrics:
         self.mss: i64 = 0
         """The peer's MSS beside the cookie."""
         self.cookie: bytes = b""
+        self.experimental = False
+        """The cookie came in the experimental option (kind 254), and goes back in it."""
+        self.try_exp: i64 = 0
+        """1: a request in the option of RFC 7413 brought none, the next uses the experimental one; 2: neither did."""
         self.syn_losses: i64 = 0
         """SYNs with data that had to be repeated, in a row (syn_loss)."""
         self.syn_lost_at: i64 = 0
@@ -75,12 +79,30 @@ class MetricsCache:
         self.entries[key] = found
         return found
 
-    def remember_cookie(self, laddr: bytes, raddr: bytes, cookie: bytes, mss: i64, now: i64) -> None:
+    def remember_cookie(
+        self, laddr: bytes, raddr: bytes, cookie: bytes, mss: i64, now: i64, experimental: bool = False
+    ) -> None:
         """A server granted a cookie (tcp_fastopen_cache_set)."""
         entry = self.obtain(laddr, raddr, now)
         entry.cookie = cookie
+        entry.experimental = experimental
         entry.mss = mss
         entry.syn_losses = 0
+
+    def asked_in_vain(self, laddr: bytes, raddr: bytes, mss: i64, now: i64) -> None:
+        """A request brought no cookie: the other option next time, and then RFC 7413's for good."""
+        entry = self.obtain(laddr, raddr, now)
+        if not entry.cookie and entry.try_exp < 2:
+            entry.try_exp += 1
+        if mss:
+            entry.mss = mss
+
+    def experimental(self, laddr: bytes, raddr: bytes, now: i64) -> bool:
+        """Whether a SYN to that peer uses the experimental option (tcp_fastopen_cache_get)."""
+        found = self.find(laddr, raddr, now)
+        if found is None:
+            return False
+        return found.experimental if found.cookie else found.try_exp == 1
 
     def proven(self, laddr: bytes, raddr: bytes, now: i64) -> bool:
         """Whether a peer has shown by a whole connection that its address is its own (tcp_peer_is_proven)."""
