@@ -215,6 +215,9 @@ def _synchronized(t: Tcb, seg: Segment, now: i64) -> None:
         t.ts_recent_stamp = stamp(now)
     if flags & ACK:
         if not _ack(t, seg, now):
+            if rest.acknow and state is CLOSING and t.state is TIME_WAIT:
+                # What is old is answered although it brought the acknowledgment of our FIN (tcp_twstart).
+                t.emit(established_segment(t, ACK, t.snd_nxt, Why.DUP_SEGMENT_ACK, now))
             return
     elif state is not SYN_RCVD:
         t.dropped(seg, Drop.NO_ACK, now)
