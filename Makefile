@@ -46,6 +46,7 @@ soak: $(READY)  ## the long runs: slow tests, fuzzing, thousands of random world
 	@$(PY) tools/compile.py
 	@PYTHONPATH=build/compiled TIMEWAIT_BUILD=compiled HYPOTHESIS_PROFILE=soak \
 	    $(PY) -m pytest -q -n 2 --timeout 3600 -m 'slow or fuzz' tests
+	@PYTHONPATH=build/compiled $(PY) tools/recovery.py --write
 
 clean:  ## remove everything that was built, and .venv
 	@rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info
