@@ -247,10 +247,10 @@ POINTS = (
     Point("cubic", 0, 300 * MSEC, 300, size=12_000_000),
     Point("cubic", 1, 100 * MSEC, 30, size=1_000_000),
     Point("cubic", 5, 20 * MSEC, 100, size=1_000_000),
-    Point("cubic", 10, 5 * MSEC, 10, size=400_000),
+    Point("cubic", 10, 5 * MSEC, 10, size=1_000_000),
     Point("bbr", 0, 40 * MSEC, 50, rate=10_000_000, size=4_000_000),
     Point("bbr", 1, 300 * MSEC, 300, size=4_000_000),
     Point("bbr", 5, 20 * MSEC, 30, size=6_000_000),
-    Point("bbr", 10, 5 * MSEC, 100, size=4_000_000),
+    Point("bbr", 10, 5 * MSEC, 100, size=2_000_000),
 )
 """Loss 0 to 10 %, round trips of 1 to 300 ms, queues shorter and longer than the path holds."""
