@@ -27,6 +27,8 @@ from timewait.drill.nodes import (
     When,
 )
 from timewait.drill.packet_parser import parse_packet
+from timewait.drill.symbols import SYMBOLS, unknown
+from timewait.drill.syscalls import HANDLERS
 
 MAX_SIZE: Final = 4 << 20
 """Longest script in octets; the largest known has 30 KiB."""
@@ -192,6 +194,8 @@ def _call(lexer: Lexer, when: When, place: Place) -> Call:
         )
     if not lexer.peek("("):
         raise lexer.error(f"expected '(' behind the system call's name {name!r}, found {lexer.found()}")
+    if name not in HANDLERS:
+        raise lexer.error(f"unknown system call {name}(); there are {', '.join(sorted(HANDLERS))}", begin)
     if when.any_time:
         raise lexer.error("only an expected packet may come at any time", begin)
     if when.end is not None and not when.blocking:
@@ -208,6 +212,8 @@ def _call(lexer: Lexer, when: When, place: Place) -> Call:
     word = lexer.looking_at(_ERRNO)
     if word is not None:
         errno = word.group()
+        if errno not in SYMBOLS:
+            raise lexer.error(unknown(errno), word.start())
         lexer.at = word.end()
     note = _note(lexer)
     return Call(when, place, name, arguments, result, errno, note)
@@ -293,6 +299,8 @@ def _named(lexer: Lexer) -> Expr:
     if lexer.peek("("):
         lexer.expect("(")
         return Apply(word, _arguments(lexer, ")"))
+    if word not in SYMBOLS:
+        raise lexer.error(unknown(word), begin)
     return Symbol(word)
 
 

@@ -135,9 +135,11 @@ def test_times_that_are_refused(text, words):
 
 
 def test_arguments():
-    found = call('ioctl(3, A|B, [1], "a" "b", 0x1F, -1, NULL, ..., ~1, 1 << 4) = -1 EAGAIN (Resource (try) again)')
+    found = call(
+        'ioctl(3, SIOCINQ|FIONBIO, [1], "a" "b", 0x1F, -1, NULL, ..., ~1, 1 << 4) = -1 EAGAIN (Resource (try) again)'
+    )
     assert found.arguments == (
-        Number(3), Or((Symbol("A"), Symbol("B"))), List((Number(1),)), Text("ab"), Number(31), Number(-1),
+        Number(3), Or((Symbol("SIOCINQ"), Symbol("FIONBIO"))), List((Number(1),)), Text("ab"), Number(31), Number(-1),
         Symbol("NULL"), Ellipsis_(), Apply("~", (Number(1),)), Number(16),
     )  # fmt: skip
     assert (found.result, found.errno, found.note) == (Number(-1), "EAGAIN", "Resource (try) again")
@@ -179,7 +181,13 @@ def test_addresses():
         ("close(3)", "expected '='"),
         ("close 3 = 0", "expected '\\('"),
         ("close(3 4) = 0", "expected '\\)'"),
-        ("poll({fd 3}, 1, 0) = 0", "in a struct"),
+        ("poll({POLLIN 3}, 1, 0) = 0", "in a struct"),
+        ("clse(3) = 0", "unknown system call clse"),
+        (
+            "setsockopt(3, SOL_SOCKET, SO_REUSEADR, [1], 4) = 0",
+            "unknown symbol 'SO_REUSEADR'; did you mean SO_REUSEADDR",
+        ),
+        ("close(3) = -1 EBADFF (x)", "unknown symbol 'EBADFF'"),
         ("close(3) = -1 EBADF (never closed", "closing"),
         ("`never closed", "closing"),
         ("%{ never closed", "closing"),
