@@ -45,6 +45,7 @@ SHOWN = {
     V4 + "tcp_ecn_option": ("OPS-04", "accurate-ecn", 0),
     V4 + "tcp_ecn_option_beacon": ("OPS-04", "ecn-beacon", 0),
     V4 + "tcp_fastopen": ("TFO-02", "", 0),
+    V4 + "tcp_fastopen_blackhole_timeout_sec": ("OPS-04", "given-up", 3600),
     V4 + "tcp_fastopen_key": ("TFO-02", "", "11111111-22222222-33333333-44444444"),
     V4 + "tcp_fin_timeout": ("CLS-15", "61", 0),
     V4 + "tcp_frto": ("OPS-04", "frto", 0),

@@ -27,6 +27,7 @@ from timewait.host.tcp_options import TcpOptions
 from timewait.tcp import calls
 from timewait.tcp.arrive_listen import take_path
 from timewait.tcp.fastopen import CLIENT, needs_no_cookie, offer
+from timewait.tcp.fastopen_pause import paused
 from timewait.tcp.reasons import Why
 from timewait.tcp.send import append
 from timewait.tcp.space import room
@@ -91,7 +92,9 @@ class TcpSocket(OptionedSocket):
             self._connect_again()
             return False
         if self.options.fast_open_connect:
-            if self._knows_cookie(addr) or needs_no_cookie(self.layer.net, self.options):
+            net = self.layer.net
+            usable = self._knows_cookie(addr) or needs_no_cookie(net, self.options)
+            if usable and not paused(net, self.layer.machine.now()):
                 # TCP_FASTOPEN_CONNECT: the SYN waits for the first data.
                 self.deferred = (addr, port)
                 self.connecting = True
@@ -155,7 +158,8 @@ class TcpSocket(OptionedSocket):
             raise
         self.tcb = t
         self.connecting = True
-        if fast is not None and layer.net.sysctl.tcp_fastopen & CLIENT:
+        if fast is not None and layer.net.sysctl.tcp_fastopen & CLIENT and not paused(layer.net, now):
+            t.after_pause = layer.net.fast_open_pauses > 0
             known = layer.net.metrics.find(laddr, addr, now)
             offer(t, known.cookie if known is not None else b"", known.mss if known is not None else 0)
             calls.open_active(t, now, isn, fast)

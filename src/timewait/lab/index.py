@@ -1094,7 +1094,7 @@ INDEX: Final[dict[str, Entry]] = {
         "参数属于网络命名空间",
         "true",
         "sim",
-        "namespace nonlocal echo unreachable all-unreachable frto paced reordering holes remembered idle urgent ecn-fallback accurate-ecn ecn-beacon fragments",
+        "namespace nonlocal echo unreachable all-unreachable frto paced reordering holes given-up remembered idle urgent ecn-fallback accurate-ecn ecn-beacon fragments",
     ),
     "OPS-05": Entry(
         "operations",

@@ -8,7 +8,7 @@ from timewait.base.instant import MSEC, SEC
 from timewait.lab.bench import Bench, Program
 from timewait.lab.frame import T, Verdict
 from timewait.lab.judge import in_seconds, segment
-from timewait.lab.remembered import remembered
+from timewait.lab.remembered import given_up, remembered
 from timewait.record.entries import Sent
 from timewait.tcp.info import unpack_info
 from timewait.wire.accecn import option_of
@@ -315,6 +315,7 @@ STORIES: Final[dict[str, Callable[[Bench], Verdict]]] = {
     "ecn-beacon": beacon,
     "fragments": fragments,
     "remembered": remembered,
+    "given-up": given_up,
 }
 MEANINGS: Final[dict[str, T]] = {
     "nonlocal": T("what ip_nonlocal_bind does", "ip_nonlocal_bind 的作用"),
@@ -325,6 +326,7 @@ MEANINGS: Final[dict[str, T]] = {
     "paced": T("what pacing's parameters do", "pacing 各参数的作用"),
     "reordering": T("what tcp_max_reordering does", "tcp_max_reordering 的作用"),
     "holes": T("how acknowledgments of one hole are merged", "同一空洞的确认如何合并"),
+    "given-up": T("when fast open is given up for a while", "何时暂停快速打开"),
     "remembered": T("what a connection leaves to the next", "一条连接给下一条留下什么"),
     "idle": T("what tcp_slow_start_after_idle does", "tcp_slow_start_after_idle 的作用"),
     "urgent": T("what tcp_stdurg does", "tcp_stdurg 的作用"),

@@ -1,9 +1,10 @@
-"""A story of OPS-04: what a host remembers of a peer when a connection ends (tcp.metrics)."""
+"""Stories of OPS-04: what a host remembers of its peers and paths when a connection ends."""
 
 import socket
 
 from timewait.base.instant import MSEC, SEC
-from timewait.lab.bench import Bench, Pair
+from timewait.host.sockopt import MSG_FASTOPEN, TCP_FASTOPEN
+from timewait.lab.bench import PORT, Bench, Pair, Program
 from timewait.lab.frame import T, Verdict
 from timewait.lab.judge import segment
 from timewait.record.entries import Sent
@@ -61,6 +62,45 @@ def remembered(bench: Bench) -> Verdict:
             f"第二条连接首次超时为 {late[0] // MSEC} 毫秒；留下的记录：{kept or '无'}",
         )
     )
+
+
+def given_up(bench: Bench) -> Verdict:
+    """tcp_fastopen_blackhole_timeout_sec: after three timeouts in a row fast open is not tried for a while."""
+    bench.set_sysctl("server", V4 + "tcp_fastopen", 3)
+    server = bench.program("server")
+    listener = bench.listen(server)
+    server.setsockopt(listener, socket.IPPROTO_TCP, TCP_FASTOPEN, 5)
+    _open_fast(bench)
+    client, opened = _open_fast(bench)
+    with bench.link.partition():
+        bench.write(client, opened, bytes(1000))
+        bench.run(10 * SEC)
+    begun = bench.now
+    _open_fast(bench)
+    last = [
+        segment(entry)
+        for entry in bench.record
+        if isinstance(entry, Sent) and entry.time >= begun and segment(entry).flags & 0x12 == 2
+    ]
+    limit = bench.sysctl(V4 + "tcp_fastopen_blackhole_timeout_sec", "client")
+    seen = bench.counter("client", "TcpExtTCPFastOpenBlackhole")
+    bench.check(T("black holes seen", "发现的黑洞"), seen, int(limit > 0))
+    used = last[0].length > 0
+    bench.check(T("data on the next SYN", "下一个 SYN 是否带数据"), used, limit == 0)
+    return bench.verdict(
+        T(
+            f"after three timeouts the next SYN {'carries data all the same' if used else 'is a plain one'}",
+            f"三次超时后，下一个 SYN {'仍带数据' if used else '不带数据'}",
+        )
+    )
+
+
+def _open_fast(bench: Bench) -> tuple[Program, int]:
+    client = bench.program("client")
+    fd = client.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bench.attempt(lambda: client.sendto(fd, b"request", (bench.world.address("server"), PORT), MSG_FASTOPEN))
+    bench.run(SEC)
+    return client, fd
 
 
 def _info(pair: Pair) -> dict[str, int]:

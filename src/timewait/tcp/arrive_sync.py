@@ -16,6 +16,7 @@ from timewait.tcp.delack import ack_now, check_ack, enter_pingpong_mode, schedul
 from timewait.tcp.ecn import data_arrived
 from timewait.tcp.established import establish
 from timewait.tcp.fastopen_child import check_child, waits_for_third_packet
+from timewait.tcp.fastopen_pause import strange_reset
 from timewait.tcp.fate import become_time_wait, fail, finish, limit_answer, reply_reset
 from timewait.tcp.keepalive import fin_timeout
 from timewait.tcp.reasons import Drop, Why
@@ -178,6 +179,8 @@ def _check_reset(t: Tcb, seg: Segment, now: i64) -> None:
     if seg.seq == t.rcv_nxt or _closing_reset(t, seg) or _at_island_edge(t, seg):
         _reset(t, seg, now)
         return
+    if t.fast_open_offer is not None and t.state is ESTABLISHED:
+        strange_reset(t, now)
     _challenge(t, seg, Drop.RST_CHALLENGED, now)
 
 

@@ -33,6 +33,10 @@ COOKIE_LENGTH: Final = 8
 """TCP_FASTOPEN_COOKIE_SIZE: what we hand out; we take 4 to 16 (RFC 7413 4.1.1)."""
 KEY_LENGTH: Final = 16
 """TCP_FASTOPEN_KEY_LENGTH."""
+COOKIE_UNAVAILABLE: Final = 1
+DATA_NOT_ACKED: Final = 2
+SYN_RETRANSMITTED: Final = 3
+"""enum tcp_fastopen_client_fail."""
 MAX_OPTION_SPACE: Final = 40
 
 
@@ -145,6 +149,7 @@ def attach_data(t: Tcb, seg: Segment, data: bytes, now: i64) -> None:
         seg.fast_open = t.fast_open_offer
         seg.fast_open_exp = not t.bsd and t.net.metrics.experimental(t.laddr, t.raddr, now)
         if not t.fast_open_offer:
+            t.fast_open_fail = COOKIE_UNAVAILABLE
             return
     # Linux leaves room for the most options there may be, FreeBSD for those there are.
     reserve: i64 = len(lay_out(seg)) if t.bsd else MAX_OPTION_SPACE
@@ -174,6 +179,8 @@ def syn_ack_arrived(t: Tcb, seg: Segment, now: i64) -> None:
         t.net.metrics.remember_cookie(t.laddr, t.raddr, seg.fast_open, seg.mss, now, bool(seg.fast_open_exp))
     elif not t.syn_data and t.total_retrans == 0:
         t.net.metrics.asked_in_vain(t.laddr, t.raddr, seg.mss, now)
+    elif t.syn_data and t.total_retrans and t.rtx.first() is not None:
+        t.net.metrics.syn_was_lost(t.laddr, t.raddr, seg.mss, now)
     head = t.rtx.first() if t.syn_data else None
     if head is None:
         if t.syn_data:
@@ -189,5 +196,6 @@ def syn_ack_arrived(t: Tcb, seg: Segment, now: i64) -> None:
             t.wake |= WAKE_IN
         return
     counters.TcpExtTCPFastOpenActiveFail += 1
+    t.fast_open_fail = SYN_RETRANSMITTED if t.total_retrans else DATA_NOT_ACKED
     mark_lost(t, head)
     retransmit_without_reduction(t, now)

@@ -3,6 +3,7 @@
 from timewait.base.instant import MSEC, NEVER
 from timewait.base.ints import i16, i64
 from timewait.base.seq import seq_diff
+from timewait.tcp.fastopen_pause import look_back
 from timewait.tcp.reasons import Why
 from timewait.tcp.remember import save_metrics
 from timewait.tcp.segments import reset_for, reset_segment
@@ -42,6 +43,8 @@ def finish(t: Tcb, cause: Cause, now: i64) -> None:
         elif state is SYN_SENT or state is SYN_RCVD:
             counters.TcpAttemptFails += 1
         t.move(CLOSED, cause, now)
+    if t.fast_open_offer is not None:
+        look_back(t, now)
     t.rtx_kind = 0
     t.rtx_at = NEVER
     t.delack_at = NEVER
@@ -121,6 +124,8 @@ def queue_fin(t: Tcb, cause: Cause, now: i64) -> None:
 def become_time_wait(t: Tcb, substate: State, lifetime: i64, cause: Cause, now: i64) -> None:
     """Shrink to a compact record for `lifetime` ns; FIN_WAIT_2 as substate for an orphan (tcp_time_wait)."""
     save_metrics(t, now)
+    if t.fast_open_offer is not None:
+        look_back(t, now)
     t.time_wait_state = substate
     t.time_wait_for = lifetime
     if substate is TIME_WAIT and t.state is not TIME_WAIT:

@@ -124,6 +124,7 @@ def _counts(t: Tcb, now: i64) -> dict[str, int]:
         "tcpi_max_pacing_rate": _rate(t.wishes.max_pacing_rate),
         "tcpi_delivery_rate": int(delivery_rate(t)),
         "tcpi_delivery_rate_app_limited": int(t.rate_app_limited),
+        "tcpi_fastopen_client_fail": int(t.fast_open_fail),
     }
 
 

@@ -96,6 +96,15 @@ class MetricsCache:
             entry.try_exp += 1
         if mss:
             entry.mss = mss
+        entry.syn_losses = 0
+
+    def syn_was_lost(self, laddr: bytes, raddr: bytes, mss: i64, now: i64) -> None:
+        """Only the repeated, plain SYN came through: data on it, or the answer, was lost (syn_drop)."""
+        entry = self.obtain(laddr, raddr, now)
+        if mss:
+            entry.mss = mss
+        entry.syn_losses += 1
+        entry.syn_lost_at = now
 
     def experimental(self, laddr: bytes, raddr: bytes, now: i64) -> bool:
         """Whether a SYN to that peer uses the experimental option (tcp_fastopen_cache_get)."""

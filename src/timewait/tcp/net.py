@@ -27,6 +27,11 @@ class Net:
         """What `timestamp_offset` gave, by address pair."""
         self.cookie_key = streams.secret("syn cookies", 32)
         self.fast_open_key = streams.secret("fast open")
+        self.fast_open_pauses: i64 = 0
+        """How often in a row fast open was given up for a while (tcp.fastopen_pause)."""
+        self.fast_open_paused_at: i64 = 0
+        self.fast_open_pause_set: i64 = 0
+        """tcp_fastopen_blackhole_timeout_sec when it was looked at last."""
         self.metrics = MetricsCache()
         """What is remembered of peers."""
         self.orphans: i64 = 0

@@ -12,6 +12,7 @@ from timewait.base.ints import i64
 from timewait.tcp.arm import arm
 from timewait.tcp.bsd.syn import MAX_SHIFT, data_timeout, handshake_timeout
 from timewait.tcp.fastopen_child import child_timer, waits_for_third_packet
+from timewait.tcp.fastopen_pause import timed_out_opening
 from timewait.tcp.fate import fail, send_reset
 from timewait.tcp.loss.recovery import enter_loss
 from timewait.tcp.mtu_probe import black_hole
@@ -91,6 +92,8 @@ def give_up(t: Tcb, now: i64) -> bool:
                 return True
     if not expired:
         expired = timed_out(t, retries, t.wishes.user_timeout, now)
+    if t.fast_open_offer is not None or t.syn_data:
+        timed_out_opening(t, expired, now)
     if expired:
         time_out(t, Cause.TIMED_OUT, now)
     return expired

@@ -56,6 +56,7 @@ class Sysctl:
     tcp_ecn_option: i64 = 2
     tcp_ecn_option_beacon: i64 = 3
     tcp_fastopen: i64 = 1
+    tcp_fastopen_blackhole_timeout_sec: i64 = 0
     tcp_fastopen_key: str = "00000000-00000000-00000000-00000000"
     tcp_fin_timeout: i64 = 60
     tcp_frto: i64 = 2
@@ -325,6 +326,7 @@ def _ecn_specs(v4: str) -> list[Spec]:
 
 def _newer_specs(v4: str) -> list[Spec]:
     return [
+        Spec(v4 + "tcp_fastopen_blackhole_timeout_sec", "first pause of fast open after a black hole; 0: none", "s"),
         Spec(v4 + "tcp_no_metrics_save", "what a connection learnt of the path is not kept for the next", "", 0, 255),
         Spec(v4 + "tcp_no_ssthresh_metrics_save", "the slow-start threshold is not kept", "", 0, 1),
         Spec(v4 + "tcp_comp_sack_delay_ns", "most time for which ACKs of a hole are held back; 5 % of the RTT", "ns"),
@@ -347,7 +349,6 @@ UNUSED: Final[dict[str, str]] = {
     "net.ipv4.tcp_early_demux": "1",
     "net.ipv4.tcp_ehash_entries": "-262144",
     "net.ipv4.tcp_fack": "0",
-    "net.ipv4.tcp_fastopen_blackhole_timeout_sec": "0",
     "net.ipv4.tcp_fwmark_accept": "0",
     "net.ipv4.tcp_l3mdev_accept": "0",
     "net.ipv4.tcp_limit_output_bytes": "4194304",
@@ -376,6 +377,7 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_rmem": (4096, 131072, 6291456),
     },
     "linux-4.19": {
+        "net.ipv4.tcp_fastopen_blackhole_timeout_sec": 3600,
         "net.ipv4.tcp_no_ssthresh_metrics_save": None,
         "net.ipv4.tcp_comp_sack_slack_ns": None,
         "net.core.somaxconn": 128,
@@ -383,6 +385,7 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_rmem": (4096, 131072, 6291456),
     },
     "linux-3.10": {
+        "net.ipv4.tcp_fastopen_blackhole_timeout_sec": None,
         "net.ipv4.tcp_comp_sack_delay_ns": None,
         "net.ipv4.tcp_comp_sack_nr": None,
         "net.ipv4.tcp_comp_sack_slack_ns": None,
@@ -403,6 +406,7 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_early_retrans": 0,
     },
     "rfc9293": {
+        "net.ipv4.tcp_fastopen_blackhole_timeout_sec": None,
         "net.ipv4.tcp_no_metrics_save": None,
         "net.ipv4.tcp_no_ssthresh_metrics_save": None,
         "net.ipv4.tcp_comp_sack_delay_ns": None,
@@ -418,6 +422,7 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_rfc1337": 1,
     },
     "freebsd": {
+        "net.ipv4.tcp_fastopen_blackhole_timeout_sec": None,
         "net.ipv4.tcp_no_metrics_save": None,
         "net.ipv4.tcp_no_ssthresh_metrics_save": None,
         "net.ipv4.tcp_comp_sack_delay_ns": None,
@@ -446,6 +451,7 @@ _OLDER: Final = {"linux-4.19": "linux-5.15", "linux-3.10": "linux-4.19", "linux-
 """A profile is the one it points to, with its own differences on top."""
 
 _WHERE_ABSENT: Final[dict[str, object]] = {
+    "net.ipv4.tcp_fastopen_blackhole_timeout_sec": 0,
     "net.ipv4.tcp_no_metrics_save": 1,
     "net.ipv4.tcp_no_ssthresh_metrics_save": 0,
     "net.ipv4.tcp_comp_sack_delay_ns": 1000000,

@@ -153,6 +153,7 @@ class Tcb(Endpoint):
     fast_open: bool
     syn_data: bool
     syn_data_acked: bool
+    after_pause: bool
     dirty: bool
     retired: bool
     keepalive: bool
@@ -462,6 +463,10 @@ class Tcb(Endpoint):
         """What our SYN's option carries: b'' asks for a cookie; None: no option."""
         self.syn_data = False
         self.syn_data_acked = False
+        self.after_pause = False
+        """The first fast open after a pause: if data comes through, the next pause is short again (syn_fastopen_ch)."""
+        self.fast_open_fail: i16 = 0
+        """Why data on our SYN was not taken, by tcpi_fastopen_client_fail's numbers."""
 
         # Timers: absolute deadlines.
         self.rtx_kind = TIMER_NONE
