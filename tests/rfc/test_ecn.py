@@ -271,3 +271,18 @@ def test_a_fast_opened_child_has_what_its_syn_asked_for(peers, given, mark, agre
     assert options == 128 + 32 + (8 if agreed else 0)
     peer.app.send(fd, b"abc")
     assert tos(peer.take()) == [ECT0 if agreed else 0]
+
+
+@both
+def test_packets_are_counted_by_codepoint(peers):
+    """Whatever they are, and whoever gets them (nstat)."""
+    peer = peers()
+    agreed(peer)
+    names = ("InECT1Pkts", "InECT0Pkts", "InCEPkts")
+    before = [peer.counter("IpExt" + name) for name in names]
+    peer.inject("A", seq=1, ack=1, data=MSS, tos=CE)
+    peer.inject("A", seq=1, ack=1, data=MSS, tos=CE)
+    peer.inject("A", seq=1 + MSS, ack=1, tos=1)
+    peer.put(peer.new_flow(41000, 81).segment("S", tos=ECT0))
+    peer.inject("A", seq=1 + MSS, ack=1, data=MSS)
+    assert [peer.counter("IpExt" + name) - old for name, old in zip(names, before, strict=True)] == [1, 1, 2]

@@ -28,6 +28,7 @@ from timewait.tcp.reasons import Drop
 from timewait.tcp.sysctl import Sysctl
 from timewait.tcp.tap import Tap
 from timewait.wire import icmp as icmp_wire
+from timewait.wire.accecn import CE, ECT_0
 from timewait.wire.address import parse_prefix, show
 from timewait.wire.gso import split
 from timewait.wire.packet import PROTO_ICMP, PROTO_ICMPV6, Buffer, Datagram, IcmpMessage, Packet, RawPacket, Segment
@@ -205,6 +206,8 @@ class Host(Machine):
         tap = self.tap
         if tap is not None:
             tap.received(self.name, packet, now)
+        if packet.tos & 3:
+            self._count_ect(packet)
         kind = self.routes.classify(packet.dst) if packet.dst not in self.routes.local else AddressKind.LOCAL
         if kind is not AddressKind.LOCAL and not self._for_group(packet, kind, iface):
             self.counters.IpInAddrErrors += 1
@@ -222,6 +225,29 @@ class Host(Machine):
             self.tcp.receive(packet, now)
         else:
             self._receive_other(packet, iface, now)
+
+    def _count_ect(self, packet: Packet) -> None:
+        """ECN-capable packets, by codepoint (ip_rcv_core, ip6_rcv_core)."""
+        counters = self.counters
+        packets: i64 = 1
+        if isinstance(packet, Segment):
+            if packet.gso_size:
+                packets = (packet.length + packet.gso_size - 1) // packet.gso_size
+            self.tcp.note_ect(packet)
+        mark: i64 = packet.tos & 3
+        if len(packet.src) == 4:
+            if mark == CE:
+                counters.IpExtInCEPkts += packets
+            elif mark == ECT_0:
+                counters.IpExtInECT0Pkts += packets
+            else:
+                counters.IpExtInECT1Pkts += packets
+        elif mark == CE:
+            counters.Ip6InCEPkts += packets
+        elif mark == ECT_0:
+            counters.Ip6InECT0Pkts += packets
+        else:
+            counters.Ip6InECT1Pkts += packets
 
     def _for_group(self, packet: Packet, kind: AddressKind, iface: NetDevice) -> bool:
         if kind is AddressKind.BROADCAST:
@@ -268,6 +294,8 @@ class Host(Machine):
             self._malformed(whole.payload, exc.reason)
             return
         if isinstance(inner, Segment):
+            if inner.tos & 3:
+                self.tcp.note_ect(inner)
             self.tcp.receive(inner, now)
         else:
             self._receive_other(inner, iface, now)

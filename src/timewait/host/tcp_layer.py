@@ -14,6 +14,7 @@ from timewait.host.ports import ANY4, ANY6
 from timewait.host.sockopt import PMTUDISC_DONT, PMTUDISC_INTERFACE, PMTUDISC_WANT
 from timewait.host.tcp_options import TcpOptions
 from timewait.host.tcp_tables import ConnectionOwner, TcpTables
+from timewait.tcp.ace import AccurateEcn
 from timewait.tcp.arrive import arrive
 from timewait.tcp.arrive_listen import (
     Request,
@@ -48,6 +49,12 @@ from timewait.wire.packet import ACK, FIN, RST, SYN, Segment, make_flow
 
 class TcpLayer(TcpTables):
     """All connections of one host."""
+
+    def note_ect(self, seg: Segment) -> None:
+        """An ECN-capable segment comes: its connection counts from now on, if it did not yet."""
+        found = self.endpoints.get(seg.flow)
+        if isinstance(found, Tcb) and found.accecn is None and self.net.profile.accurate_ecn:
+            found.accecn = AccurateEcn()
 
     def receive(self, seg: Segment, now: i64) -> None:
         """A segment with a good checksum, addressed to us."""

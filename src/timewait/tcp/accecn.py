@@ -106,12 +106,11 @@ def agree_accurate(t: Tcb, syn_received: i64) -> AccurateEcn:
 def arrived(t: Tcb, seg: Segment, now: i64) -> None:
     """Count a segment by its codepoint; a change of it is told soon (tcp_ecn_received_counters).
 
-    Called for every ECN-capable segment, and with accurate ECN for all, before TS.Recent moves. Like Linux
+    Called for every segment from the first ECN-capable one on, before TS.Recent moves. Like Linux
     only in ESTABLISHED: what comes while the connection closes is not counted (quirks.md: ECN-4).
     """
-    if not t.net.profile.accurate_ecn:
-        return
-    ac = start(t)
+    ac = t.accecn
+    assert ac is not None
     ac.clock = now
     ac.progress = (
         t.ts_ok and seg.has_ts and not seq_gt(seg.seq, t.last_ack_sent) and seq_diff(seg.tsval, t.ts_recent) > 0

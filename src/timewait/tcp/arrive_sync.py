@@ -71,7 +71,7 @@ def arrive_synchronized(t: Tcb, seg: Segment, now: i64) -> None:
     if seg.flags & SYN and not _is_syn_ack_of_simultaneous_open(t, seg):
         _challenge(t, seg, Drop.SYN_CHALLENGED, now)
         return
-    if seg.tos & 3 or t.accecn is not None:
+    if t.accecn is not None:
         arrived(t, seg, now)
     if seg.has_ts and t.ts_ok:
         _take_timestamp(t, seg, now)
