@@ -22,11 +22,14 @@ def flags(seen):
 
 def answer(peer, *given, **fields):
     """What the host sends for a segment; a busy kernel is given less time than it delays an acknowledgment."""
-    seen = peer.inject(*given, **fields)
+    return waited(peer, peer.inject(*given, **fields))
+
+
+def waited(peer, seen):
+    """`seen`, or what comes soon where that is nothing."""
     if not seen and peer.kind == "kernel":
         peer.wait_for(lambda: peer.fresh, 0.02)
-        seen = peer.take()
-    return seen
+    return seen or peer.take()
 
 
 def agreed(peer, after=0.0):
@@ -48,7 +51,7 @@ def agreed(peer, after=0.0):
 def test_a_listener_agrees_when_asked(peers, given, mark, answered):
     peer = peers()
     peer.listen()
-    (seen,) = peer.inject(given, mss=MSS, tos=mark)
+    (seen,) = answer(peer, given, mss=MSS, tos=mark)
     assert flags([seen]) == [answered]
     assert tos([seen]) == [0]
 
@@ -79,12 +82,12 @@ def test_new_data_is_ect_and_nothing_else(peers):
     peer = peers({"net.ipv4.tcp_congestion_control": "reno"})
     fd = agreed(peer)
     peer.app.send(fd, bytes(3 * MSS))
-    first = peer.take()
+    first = waited(peer, [])
     assert tos(first) == [ECT0] * 3
     again = peer.inject("A", seq=1, ack=1, window=65535, sack=[(1 + MSS, 1 + 3 * MSS)]) + peer.run(0.1)
     assert [str(each)[:8] for each in again][:1] == ["A 1:1001"]
     assert tos(again[:1]) == [0]
-    (ack,) = peer.inject("PA", seq=1, ack=3 * MSS + 1, window=65535, data=10, tos=ECT0)
+    (ack,) = answer(peer, "PA", seq=1, ack=3 * MSS + 1, window=65535, data=10, tos=ECT0)
     assert tos([ack]) == [0]
 
 
@@ -161,29 +164,29 @@ def test_probes_and_resets_carry_the_echo(peers):
     assert probes and set(flags(probes)) == {"AE"} and set(tos(probes)) == {0}
     peer.app.setsockopt(fd, socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.app.close(fd)
-    assert flags(peer.take()) == ["RAE"]
+    assert flags(waited(peer, [])) == ["RAE"]
 
 
 @both
 def test_what_has_no_connection_is_never_ect(peers):
     """RST, the ACK of a half-open connection and of TIME-WAIT, whatever they answer and were sent before."""
     peer = peers()
-    seen = peer.put(peer.new_flow(41000, 81).segment("S", tos=CE))
-    seen += peer.put(peer.new_flow(41001, 81).segment("A", tos=ECT0))
+    seen = waited(peer, peer.put(peer.new_flow(41000, 81).segment("S", tos=CE)))
+    seen += waited(peer, peer.put(peer.new_flow(41001, 81).segment("A", tos=ECT0)))
     listener = peer.listen()
     half_open = peer.new_flow(41002)
-    half_open.inject("SYN-ECE-CWR", mss=MSS, ts=1000)
-    seen += half_open.inject("A", seq=10**6, ack=1, data=10, tos=CE, ts=1001)
-    peer.inject("SYN-ECE-CWR", mss=MSS)
+    waited(peer, half_open.inject("SYN-ECE-CWR", mss=MSS, ts=1000))
+    seen += waited(peer, half_open.inject("A", seq=10**6, ack=1, data=10, tos=CE, ts=1001))
+    answer(peer, "SYN-ECE-CWR", mss=MSS)
     peer.inject("A", seq=1, ack=1)
     fd = peer.accept(listener)
     peer.app.send(fd, b"abc")
-    assert tos(peer.take()) == [ECT0]
+    assert tos(waited(peer, [])) == [ECT0]
     peer.app.close(fd)
-    seen += peer.take()
+    seen += waited(peer, [])
     peer.inject("A", seq=1, ack=5)
-    seen += peer.inject("FA", seq=1, ack=5, tos=ECT0)
-    seen += peer.inject("FA", seq=1, ack=5, tos=CE)
+    seen += answer(peer, "FA", seq=1, ack=5, tos=ECT0)
+    seen += answer(peer, "FA", seq=1, ack=5, tos=CE)
     assert flags(seen) == ["RA", "R", "A", "FA", "A", "A"]
     assert set(tos(seen)) == {0}
 
@@ -206,7 +209,7 @@ def test_the_ecn_bits_of_ip_tos_are_not_the_programs(peers):
     fd = peer.accept(listener)
     assert peer.app.getsockopt(fd, 0, 1) == 0x10
     peer.app.send(fd, b"abc")
-    assert [each.segment.tos for each in peer.take()] == [0x12]
+    assert [each.segment.tos for each in waited(peer, [])] == [0x12]
 
 
 @both
@@ -217,7 +220,7 @@ def test_a_lost_syn_counts_as_a_reduction(peers):
     assert len(peer.run(1.5)) == 2
     peer.inject("SYN-ACK-ECE", mss=MSS, ack=1)
     peer.app.send(fd, b"abc")
-    assert flags(peer.take()) == ["PAC"]
+    assert flags(waited(peer, [])) == ["PAC"]
 
 
 def over_an_ecn_route(peers, mode):
@@ -253,7 +256,7 @@ def test_a_route_may_agree_to_ecn(peers, cookies):
     peer.inject("A", seq=1, ack=1, ts=1001)
     fd = peer.accept(listener)
     peer.app.send(fd, b"abc")
-    assert tos(peer.take()) == [ECT0]
+    assert tos(waited(peer, [])) == [ECT0]
 
 
 @both
@@ -270,7 +273,7 @@ def test_a_fast_opened_child_has_what_its_syn_asked_for(peers, given, mark, agre
     # TCPI_OPT_TFO_CHILD, SYN_DATA, ECN
     assert options == 128 + 32 + (8 if agreed else 0)
     peer.app.send(fd, b"abc")
-    assert tos(peer.take()) == [ECT0 if agreed else 0]
+    assert tos(waited(peer, [])) == [ECT0 if agreed else 0]
 
 
 @both
