@@ -9,6 +9,7 @@ from support.peer import both
 
 MSS = 1000
 MSG_EOR = 0x80
+TCP_NOTSENT_LOWAT = 25
 
 
 @both
@@ -42,8 +43,8 @@ def test_a_buffer_larger_than_the_window_does_not_grow(peers):
     assert size() > begun
 
 
-def fill_with(peers, piece, sndbuf, *options):
-    """Write pieces until no more is taken; (peer, fd, octets taken)."""
+def fill_with(peers, piece, sndbuf, *options, times=-1):
+    """Write pieces until no more is taken, or so many; (peer, fd, octets taken)."""
     peer = peers()
     listener = peer.listen(80, 128, (socket.IPPROTO_TCP, 13, b"reno"), *options)
     peer.handshake(mss=1460, window=500, wscale=7, sack_ok=True)
@@ -51,8 +52,9 @@ def fill_with(peers, piece, sndbuf, *options):
     if sndbuf:
         peer.app.setsockopt(fd, socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
     total = 0
-    while (taken := peer.attempt(peer.app.send, fd, bytes(piece))) != "EAGAIN":
+    while times and (taken := peer.attempt(peer.app.send, fd, bytes(piece))) != "EAGAIN":
         total += taken
+        times -= 1
     return peer, fd, total
 
 
@@ -96,3 +98,16 @@ def test_the_last_packet_is_filled_although_the_buffer_is_full(peers):
     # Ten segments have left, and the rest stands in one packet of half the window.
     assert total == 10 * 1460 + 21 * 1460
     assert peer.attempt(peer.app.send, fd, b"x") == "EAGAIN"
+
+
+@both
+@pytest.mark.parametrize(("piece", "wanted"), [(1000, 19), (5000, 3)])
+def test_a_low_mark_of_unsent_octets_is_half_a_mark_for_poll(peers, piece, wanted):
+    """TCP_NOTSENT_LOWAT 10000: EPOLLOUT goes once 5000 octets wait behind the ten segments that left."""
+    peer, fd, _ = fill_with(peers, 1, 0, times=0)
+    peer.app.setsockopt(fd, socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, 10_000)
+    count = 0
+    while peer.app.poll([(fd, select.EPOLLOUT)]):
+        peer.app.send(fd, bytes(piece))
+        count += 1
+    assert count == wanted + 1

@@ -134,8 +134,8 @@ def _may_leave(t: Tcb) -> i64:
 
 
 def writable(t: Tcb) -> bool:
-    """Whether poll says EPOLLOUT: a third of the buffer is free and tcp_notsent_lowat is kept."""
+    """Whether poll says EPOLLOUT: a third of the buffer is free, and half of tcp_notsent_lowat."""
     used = memory(t)
     if used >= t.sndbuf or t.sndbuf - used < used >> 1:
         return False
-    return t.unsent_len < lowat(t)
+    return t.unsent_len << 1 < lowat(t)
