@@ -264,11 +264,11 @@ def _initiator(segment: Segment) -> bytes:
 
 
 def _answered_syns(entries: list[Entry]) -> set[tuple[bytes, bytes, int]]:
-    """(tuple, sender's flow, number) of each SYN that a SYN-ACK acknowledged."""
+    """(tuple, sender's flow, number) of each SYN that a SYN-ACK acknowledged, or a refusal."""
     answered: set[tuple[bytes, bytes, int]] = set()
     for entry in entries:
         segment = segment_of(entry)
-        if segment is not None and segment.flags & (SYN | ACK) == SYN | ACK:
+        if segment is not None and segment.flags & (SYN | RST) and segment.flags & ACK:
             answered.add((_key(segment.flow), reverse_flow(segment.flow), (segment.ack - 1) & 0xFFFFFFFF))
     return answered
 

@@ -8,7 +8,7 @@ from timewait.base.instant import MSEC, SEC
 from timewait.record import Match, Moved, Record, Sent, measure, parse_flags
 from timewait.tcp.reasons import Drop, Why
 from timewait.tcp.states import State
-from timewait.wire.packet import ACK, SYN
+from timewait.wire.packet import ACK, RST, SYN
 
 
 def test_transmissions_are_numbered_and_arrivals_refer_to_them():
@@ -89,6 +89,20 @@ def test_incarnations_of_one_tuple_are_separate_connections():
     assert (first.incarnation, second.incarnation) == (1, 2)
     assert (first.initiator.isn, second.initiator.isn) == (AISN, 5000)
     assert second.entries[0].time == 100 * SEC
+
+
+def test_a_refused_syn_after_a_lost_one_is_a_connection_of_its_own():
+    """A kernel's record has no moves: that the first attempt was given up shows in the other number alone."""
+    story = Story()
+    story.send("client", story.segment("client", SYN, why=None), 0, lost=Drop.LINK_LOSS)
+    story.aisn = 5000
+    story.pass_("client", story.segment("client", SYN, why=None), SEC)
+    refusal = story.segment("server", RST | ACK, ack=1, why=None)
+    refusal.seq = 0
+    story.pass_("server", refusal, SEC + 10 * MSEC)
+    first, second = story.record.connections()
+    assert (first.initiator.isn, second.initiator.isn) == (AISN, 5000)
+    assert len(second.packets()) == 2
 
 
 def test_a_stray_syn_inside_a_connection_stays_part_of_it():
