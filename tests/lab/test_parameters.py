@@ -83,7 +83,7 @@ SHOWN = {
     V4 + "tcp_rto_max_ms": ("EST-34", "", 1000),
     V4 + "tcp_rto_min_us": ("MSS-02", "none", 1),
     V4 + "tcp_sack": ("SOCK-12", "", 0),
-    V4 + "tcp_shrink_window": ("HDR-10", "wrap", 1),
+    V4 + "tcp_shrink_window": ("HDR-01", "", 1),
     V4 + "tcp_slow_start_after_idle": ("OPS-04", "idle", 0),
     V4 + "tcp_stdurg": ("OPS-04", "urgent", 1),
     V4 + "tcp_syn_linear_timeouts": ("EST-29", "", 1),
