@@ -232,10 +232,12 @@ class TcpOptions(Wishes):
             self.nonagle = self.nonagle | NAGLE_OFF if number else self.nonagle & ~NAGLE_OFF
             if t is not None:
                 t.nonagle = i16(self.nonagle)
+                t.more_to_come = t.more_to_come and not number
         elif name == TCP_CORK:
             self.nonagle = self.nonagle | NAGLE_CORK if number else self.nonagle & ~NAGLE_CORK
             if t is not None:
                 t.nonagle = i16(self.nonagle)
+                t.more_to_come = t.more_to_come and bool(number)
         elif name == TCP_QUICKACK:
             self._set_quickack(number, t)
         elif name == TCP_MAXSEG:

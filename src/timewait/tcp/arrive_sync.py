@@ -77,6 +77,9 @@ def arrive_synchronized(t: Tcb, seg: Segment, now: i64) -> None:
         _take_timestamp(t, seg, now)
     if not _check_ack(t, seg, now):
         return
+    if not seg.length:
+        # What a program held back with MSG_MORE leaves with the next good acknowledgment (tcp_data_snd_check).
+        t.more_to_come = False
     if seg.flags & URG or t.urg_valid:
         check_urgent(t, seg)
     if seg.length or seg.flags & FIN:

@@ -80,7 +80,6 @@ def _acknowledge(t: Tcb, now: i64) -> Segment | None:
         if t.state is SYN_SENT:
             return None
         return established_segment(t, ACK, acceptable_ack_seq(t), t.ack_why, now)
-    t.more_to_come = False
     if t.tso_left:
         # What was to complete the packet did not leave.
         t.tso_left = 0
