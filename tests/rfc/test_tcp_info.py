@@ -114,6 +114,20 @@ def test_a_syn_is_no_busy_time(peers):
     assert (found["busy_time"], found["delivery_rate"]) == (0, 0)
 
 
+@both
+def test_a_child_of_a_fast_open_is_marked(peers):
+    peer = peers({"net.ipv4.tcp_fastopen": 0x202})
+    listener = peer.listen()
+    peer.app.setsockopt(listener, socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 5)
+    peer.inject("S", mss=MSS, data=10)
+    fd = peer.accept(listener)
+    before = info(peer, fd)
+    peer.inject("A", seq=11, ack=1, window=1000)
+    after = info(peer, fd)
+    assert (before["options"] & 0xA0, after["options"] & 0xA0) == (0xA0, 0xA0)
+    assert (before["state"], after["state"], after["data_segs_in"], after["bytes_received"]) == (3, 1, 1, 10)
+
+
 def test_packing_and_unpacking_are_inverse():
     raw = bytes(range(1, 8)) + b"\x03" + bytes(range(8, 256)) + bytes(range(24))
     assert pack_info(unpack_info(raw)) == raw

@@ -49,8 +49,8 @@ class Teller:
     def __init__(self, peer: Peer, told: "Teller | None" = None) -> None:
         self.peer = peer
         self.times: list[int] = [] if told is None else told.times
-        self.facts: dict[str, int] = {} if told is None else told.facts
-        """What the kernel decided and our stack is to be given."""
+        self.facts: dict[str, int] = {}
+        """What one part of a story leaves to another: descriptors."""
         self.step = 0
         self.replay = told is not None
         if self.replay:
@@ -90,10 +90,6 @@ class Teller:
         self._heard(self.peer.take())
         return found
 
-    def fact(self, name: str) -> int:
-        """What was found in the first telling; 0 in it."""
-        return self.facts[name] if self.replay else 0
-
     def note(self, label: str, fd: int) -> None:
         """Read TCP_INFO."""
         self._step()
@@ -124,9 +120,7 @@ def differences(kernel: Teller, ours: Teller) -> list[str]:
             if not _agree(name, value, mine):
                 found.setdefault(name, []).append(f"{label} {value} here {mine}")
     lines = [f"{name}: {', '.join(places)}" for name, places in found.items()]
-    # The kernel's packets of several segments keep their PSH when they are sent again; ours are single by then.
-    said = [[each.replace("P", "") for each in [*told.said, "nothing"]] for told in (kernel, ours)]
-    pairs = zip(*said, strict=False)
+    pairs = zip([*kernel.said, "nothing"], [*ours.said, "nothing"], strict=False)
     first = next(((n, a, b) for n, (a, b) in enumerate(pairs) if a != b), None)
     if first is not None:
         lines.append(f"segment {first[0]}: {first[1]} in the kernel, {first[2]} here")

@@ -24,6 +24,7 @@ TCPI_OPT_ECN = 8
 TCPI_OPT_ECN_SEEN = 16
 TCPI_OPT_SYN_DATA = 32
 TCPI_OPT_TFO_CHILD = 128
+TCPI_OPT_TFO_CHILD = 128
 NO_MARKS = AccurateEcn()
 """What a connection shows that has counted nothing."""
 NO_LIMIT: Final = 0xFFFFFFFFFFFFFFFF
@@ -47,6 +48,8 @@ def tcp_info(t: Tcb, now: i64) -> dict[str, int]:
         options |= TCPI_OPT_TFO_CHILD
     if t.syn_data_acked:
         options |= TCPI_OPT_SYN_DATA
+    if t.fast_open:
+        options |= TCPI_OPT_TFO_CHILD
     if t.fast_open:
         options |= TCPI_OPT_TFO_CHILD
     no_rtt = t.srtt_us == 0 and t.mdev_us == 0
