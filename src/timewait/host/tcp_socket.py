@@ -440,7 +440,11 @@ class TcpSocket(OptionedSocket):
         if self.listener is not None:
             raise os_error(errno.EINVAL)
         t = self.tcb
-        return 0 if t is None or _handshaking(t) else int((t.write_seq - t.snd_una) & 0xFFFFFFFF)
+        if t is None or _handshaking(t):
+            return 0
+        # The SYN-ACK of a fast open that ended before its third packet never counts.
+        syn = t.fast_open and t.snd_una == t.iss
+        return int((t.write_seq - t.snd_una) & 0xFFFFFFFF) - syn
 
     def outq_unsent(self) -> int:
         if self.listener is not None:
