@@ -7,7 +7,9 @@ import pytest
 
 from support.peer import both
 from timewait.base.instant import MSEC, SEC
+from timewait.host.sockopt import SOL_TCP, TCP_INFO
 from timewait.record.match import Match
+from timewait.tcp.info import unpack_info
 from timewait.wire.packet import Segment
 from timewait.world.network import World
 
@@ -123,3 +125,27 @@ def test_the_buffer_grows_for_what_is_out_of_order(peers):
     # 36 segments beyond a gap, and twice the ten that were assumed at first (tcp_rcvbuf_grow).
     larger = (2 * 14480 + 37 * 1448) * 256 // 160
     assert fed(peers(), hole_at=40) == [131072] * 4 + [larger] * 3
+
+
+@both
+def test_a_whole_window_tells_the_round_trip_beside_timestamps(peers):
+    # Echoes count in milliseconds, and those of less than one not at all: on a short path only windows tell.
+    peer = peers()
+    listener = peer.listen()
+    flow = peer.new_flow(40000)
+    flow.handshake(mss=1460, wscale=10, sack_ok=True, ts=1000)
+    fd = peer.accept(listener)
+    echo = flow.tsval
+    peer.run(0.3)
+
+    def receive(first, count):
+        for number in range(first, first + count):
+            flow.inject("A", seq=1 + 1448 * number, data=1448, ts=(1001, echo))
+        with suppress(BlockingIOError):
+            while peer.app.recv(fd, 1 << 20):
+                pass
+        return unpack_info(peer.app.getsockopt(fd, SOL_TCP, TCP_INFO, 280))["tcpi_rcv_rtt"]
+
+    assert receive(0, 1) >= 300_000  # Since the SYN-ACK whose timestamp it echoes.
+    peer.run(0.05)
+    assert 40_000 <= receive(1, 60) <= 250_000  # Since the first segment, 50 ms ago.

@@ -68,8 +68,9 @@ def _in_order(t: Tcb, seg: Segment, data: Buffer, length: i64, end: i64, now: i6
     fin = bool(seg.flags & FIN)
     if length > 0:
         enqueue(t, data, length)
-        data_received(t, seg, now)
     t.rcv_nxt = end
+    if length > 0:
+        data_received(t, seg, now)
     if t.ofo_seqs is not None:
         if not t.ofo_seqs and t.ofo_fin < 0:
             t.ofo_seqs = None

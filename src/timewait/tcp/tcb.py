@@ -435,7 +435,8 @@ class Tcb(Endpoint):
         self.rcvq_seq: i64 = 0
         self.rcvq_space: i64 = 0
         self.rcvq_time: i64 = 0
-        self.rcv_rtt_seq: i64 = 0
+        self.rcv_rtt_mark: i64 = 0
+        """The last echoed timestamp above the number at which a whole window has come since rcv_rtt_time."""
         self.rcv_rtt_time: i64 = 0
 
         # Acknowledgments to send.

@@ -197,26 +197,31 @@ def grow_window(t: Tcb, length: i64) -> None:
 
 
 def measure_receiver_rtt(t: Tcb, length: i64, tsecr: i64, now: i64) -> None:
-    """Estimate the RTT from the receiving side, for receive buffer tuning (tcp_rcv_rtt_measure)."""
-    sample: i64 = 0
-    if t.ts_ok and tsecr:
-        if length < t.rcv_mss or tsecr == t.rcv_rtt_seq:
-            return
-        t.rcv_rtt_seq = tsecr
-        sent_ms = (tsecr - t.ts_offset) & 0xFFFFFFFF
-        delta_ms = (now // 1_000_000 - sent_ms) & 0xFFFFFFFF
-        if delta_ms == 0 and t.net.profile.scaling_ratio:
-            # Since 6.16 less than a millisecond is no sample.
-            return
-        sample = (delta_ms if delta_ms else 1) * 1000
-    else:
-        if t.rcv_rtt_time == 0 or seq_diff(t.rcv_nxt, t.rcv_rtt_seq) >= 0:
-            if t.rcv_rtt_time:
-                sample = (now - t.rcv_rtt_time) // USEC
-            t.rcv_rtt_seq = (t.rcv_nxt + t.rcv_wnd) & 0xFFFFFFFF
-            t.rcv_rtt_time = stamp(now)
-        if sample <= 0:
-            return
+    """Estimate the RTT from the receiving side, for receive buffer tuning: by timestamps, and by a whole window."""
+    if t.ts_ok and tsecr != t.rcv_rtt_mark >> 32 & 0xFFFFFFFF:
+        t.rcv_rtt_mark = tsecr << 32 | t.rcv_rtt_mark & 0xFFFFFFFF
+        if length >= t.rcv_mss:
+            _measure_by_timestamp(t, length, tsecr, now)
+    if t.rcv_rtt_time == 0 or seq_diff(t.rcv_nxt, t.rcv_rtt_mark & 0xFFFFFFFF) >= 0:
+        if t.rcv_rtt_time:
+            sample = (now - t.rcv_rtt_time) // USEC
+            if sample <= 0:
+                sample = 1
+            # What the program reads slowly takes long, too: only a shorter time tells something.
+            if t.rcv_rtt_us == 0 or sample < t.rcv_rtt_us:
+                t.rcv_rtt_us = sample
+        t.rcv_rtt_mark = t.rcv_rtt_mark >> 32 << 32 | (t.rcv_nxt + t.rcv_wnd) & 0xFFFFFFFF
+        t.rcv_rtt_time = stamp(now)
+
+
+def _measure_by_timestamp(t: Tcb, length: i64, tsecr: i64, now: i64) -> None:
+    """tcp_rcv_rtt_measure_ts: the first segment that echoes a timestamp."""
+    sent_ms = (tsecr - t.ts_offset) & 0xFFFFFFFF
+    delta_ms = (now // 1_000_000 - sent_ms) & 0xFFFFFFFF
+    if delta_ms == 0 and t.net.profile.scaling_ratio:
+        # Since 6.16 less than a millisecond is no sample.
+        return
+    sample = (delta_ms if delta_ms else 1) * 1000
     if t.rcv_rtt_us == 0 or sample < t.rcv_rtt_us:
         t.rcv_rtt_us = sample
     elif t.rcv_queued > length and t.net.profile.scaling_ratio:
