@@ -112,6 +112,22 @@ def test_a_batch_is_drained_once(device: Device, clock: RealClock) -> None:
     end.close()
 
 
+def test_a_sender_that_waits_for_acknowledgments_gets_them_within_a_batch(device: Device, clock: RealClock) -> None:
+    """Only once a batch has ended because nothing was left: before that, and in bulk, batches are whole."""
+    end, heard = make(device, clock)
+
+    def drains_of(count: int) -> int:
+        before, got = heard.drains, len(heard.data)
+        for _ in range(count):
+            os.write(device.far.fileno(), bytes(16_000))
+        clock.run_while(lambda: len(heard.data) < got + count, clock.now() + SEC)
+        return heard.drains - before
+
+    assert drains_of(6) == 1
+    assert drains_of(6) == 3  # After the third and the sixth, where 32 KiB are complete, and at the end.
+    end.close()
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_a_counter_with_cwr_stands_on_every_piece(device: Device, clock: RealClock, full: bool) -> None:
     """The kernel would clear CWR behind the first piece of a super-segment; with accurate ECN it is a digit."""
