@@ -78,39 +78,45 @@ def connection_request(tables: TcpTables, listener: Listener, seg: Segment, isn:
     options.path = route.path
     options.advmss = _advertised_mss(tables, seg.src, options.wishes.user_mss, now)
     req = make_request(tables.net, seg, options, cookie, now, route.ecn)
-    if not cookie and _fast_open(tables, listener, req, seg, pmtu, now):
-        return
+    grant: bytes | None = None
+    if not cookie:
+        opened, grant = _fast_open(tables, listener, req, seg, pmtu, now)
+        if opened:
+            return
     if cookie:
         counters.TcpExtSyncookiesSent += 1
         tables.output(_marked(syn_ack(tables.net, req, Why.COOKIE_SYN_ACK, now), listener), route, now)
         return
-    req.owner = listener
+    req.listener = listener.number
     tables.endpoints[req.flow] = req
     listener.add(req)
     tables.wait(req, now + _request_timeout(tables, req))
     tap = tables.net.tap
     if tap is not None:
         tap.moved(tables.net.name, req.flow, LISTEN, SYN_RCVD, Cause.RCV_SYN, now)
-    tables.output(_marked(syn_ack(tables.net, req, Why.SYN_ACK, now), listener), route, now)
+    answer = syn_ack(tables.net, req, Why.SYN_ACK, now)
+    # A cookie is granted once: who repeats the SYN-ACK has the SYN no more (tcp_rtx_synack).
+    answer.fast_open, answer.fast_open_exp = grant, seg.fast_open_exp
+    tables.output(_marked(answer, listener), route, now)
 
 
-def _fast_open(tables: TcpTables, listener: Listener, req: Request, seg: Segment, pmtu: i64, now: i64) -> bool:
-    """Open at once by the SYN's cookie; else perhaps grant one with the SYN-ACK (tcp_try_fastopen)."""
+def _fast_open(
+    tables: TcpTables, listener: Listener, req: Request, seg: Segment, pmtu: i64, now: i64
+) -> tuple[bool, bytes | None]:
+    """Whether the SYN's cookie opens at once; else perhaps a cookie for the SYN-ACK (tcp_try_fastopen)."""
     net = tables.net
     offered = seg.fast_open
     if offered is not None and len(offered) == 0:
         net.counters.TcpExtTCPFastOpenCookieReqd += 1
     wanted = net.sysctl.tcp_fastopen
     if not wanted & SERVER or (offered is None and not seg.length) or not _fast_open_room(tables, listener, now):
-        return False
+        return False, None
     granted: bytes | None = None
     if not (wanted & SERVER_NO_COOKIE or listener.options.wishes.fast_open_no_cookie):
         if offered is None:
-            return False
+            return False, None
         if not may_open(net, seg, listener.fast_open_keys):
-            req.fast_open = cookie_for(net, seg, listener.fast_open_keys)
-            req.fast_open_exp = seg.fast_open_exp
-            return False
+            return False, cookie_for(net, seg, listener.fast_open_keys)
         if rotated(net, seg, listener.fast_open_keys):
             granted = cookie_for(net, seg, listener.fast_open_keys)
     child = child_of(net, req, listener.options, pmtu, now)
@@ -133,7 +139,7 @@ def _fast_open(tables: TcpTables, listener: Listener, req: Request, seg: Segment
     owner = listener.owner
     if isinstance(owner, ConnectionOwner):
         owner.connection_woken(WAKE_IN)
-    return True
+    return True, None
 
 
 def _fast_open_room(tables: TcpTables, listener: Listener, now: i64) -> bool:
@@ -216,8 +222,7 @@ def cookie_ack(tables: TcpTables, listener: Listener, seg: Segment, now: i64) ->
 
 def for_request(tables: TcpTables, req: Request, seg: Segment, now: i64) -> None:
     """A segment for a half-open connection."""
-    listener = req.owner
-    assert isinstance(listener, Listener)
+    listener = tables.listener_of(req)
     if listener.closed:
         if (seg.flags & ACK or tables.net.profile.bsd) and not seg.flags & RST:
             tables.reset(seg, Why.RST_NO_SOCKET)
@@ -263,7 +268,7 @@ def _finish_handshake(tables: TcpTables, listener: Listener, req: Request, seg: 
         else:
             req.acked = True
         return
-    listener.remove(req)
+    tables.leave(listener, req)
     tables.deadlines.remove(req)
     _accept_child(tables, listener, req, seg, now)
 
@@ -325,10 +330,7 @@ def _send_syn_ack(tables: TcpTables, req: Request, why: Why, now: i64) -> None:
     req.retransmits += 1
     tables.net.counters.TcpRetransSegs += 1
     tables.net.counters.TcpExtTCPSynRetrans += 1
-    listener = req.owner
-    assert isinstance(listener, Listener)
-    # A cookie is granted once: who repeats the SYN-ACK has the SYN no more (tcp_rtx_synack).
-    req.fast_open = None
+    listener = tables.listener_of(req)
     tables.answer(_marked(syn_ack(tables.net, req, why, now), listener), now)
 
 
@@ -337,8 +339,7 @@ def _request_timeout(tables: TcpTables, req: Request) -> i64:
         return handshake_timeout(tables.net, i64(req.timeouts))
     shift: i64 = min(i64(req.timeouts), 24)
     timeout: i64 = tables.net.profile.rto_init << shift
-    listener = req.owner
-    limit: i64 = listener.options.wishes.rto_max if isinstance(listener, Listener) else 0
+    limit: i64 = tables.listener_of(req).options.wishes.rto_max
     if not limit:
         limit = tables.net.sysctl.tcp_rto_max_ms * MSEC
     return timeout if timeout < limit else limit
@@ -346,8 +347,7 @@ def _request_timeout(tables: TcpTables, req: Request) -> i64:
 
 def request_timer(tables: TcpTables, req: Request, now: i64) -> None:
     """A SYN-ACK was not answered (reqsk_timer_handler, syn_ack_recalc)."""
-    listener = req.owner
-    assert isinstance(listener, Listener)
+    listener = tables.listener_of(req)
     if listener.closed:
         forget_request(tables, req, Cause.LISTENER_CLOSED, now)
         return
@@ -374,9 +374,8 @@ def request_timer(tables: TcpTables, req: Request, now: i64) -> None:
 
 
 def forget_request(tables: TcpTables, req: Request, cause: Cause, now: i64) -> None:
-    listener = req.owner
-    assert isinstance(listener, Listener)
-    listener.remove(req)
+    listener = tables.listener_of(req)
+    tables.leave(listener, req)
     tables.deadlines.remove(req)
     if tables.endpoints.get(req.flow) is req:
         del tables.endpoints[req.flow]

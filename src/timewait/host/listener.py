@@ -8,7 +8,7 @@ from collections import deque
 from typing import Final
 
 from timewait.base.instant import SEC
-from timewait.base.ints import i64
+from timewait.base.ints import i32, i64
 from timewait.tcp.arrive_listen import ListenOptions, Request
 from timewait.tcp.net import Net
 from timewait.tcp.tcb import Tcb
@@ -23,6 +23,8 @@ class Listener:
 
     def __init__(self, net: Net, addr: bytes, port: i64, backlog: i64) -> None:
         self.net: Net = net
+        self.number: i32 = 0
+        """What its requests know it by."""
         self.addr: bytes = addr
         self.port: i64 = port
         self.backlog: i64 = backlog

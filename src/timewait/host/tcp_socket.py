@@ -77,7 +77,7 @@ class TcpSocket(OptionedSocket):
         listener.syn_retries = self.options.syn_retries
         self._tell_listener(listener)
         self.listener = listener
-        layer.listeners.setdefault(int(listener.port), []).append(listener)
+        layer.listen(listener)
         tap = layer.net.tap
         if tap is not None:
             tap.moved(layer.net.name, b"", CLOSED, LISTEN, Cause.PASSIVE_OPEN, layer.machine.now())

@@ -10,7 +10,7 @@ from typing import Final
 
 from timewait.base.deadlines import Deadlines
 from timewait.base.instant import SEC
-from timewait.base.ints import i64
+from timewait.base.ints import i32, i64
 from timewait.base.native import mypyc_attr
 from timewait.base.rng import Streams
 from timewait.host.file import Socket
@@ -21,6 +21,7 @@ from timewait.host.ports import Kind, PortOwner, PortTable
 from timewait.host.recycle import PeerStamps
 from timewait.host.route import Route
 from timewait.host.signing import carries, is_signed, with_signature
+from timewait.tcp.arrive_listen import Request
 from timewait.tcp.calls import abort
 from timewait.tcp.md5 import Md5Key, Md5Keys, judge, sign
 from timewait.tcp.net import Net
@@ -76,6 +77,10 @@ class TcpTables:
         self.ports = PortTable(net.sysctl, streams)
         self.endpoints: dict[bytes, Endpoint] = {}
         self.listeners: dict[int, list[Listener]] = {}
+        self.numbered: dict[int, Listener] = {}
+        self.listens: i64 = 0
+        self.min_ttl = False
+        """Some socket has set IP_MINTTL or IPV6_MINHOPCOUNT."""
         self.time_waits: i64 = 0
         self.time_wait_keys: dict[bytes, Md5Key] = {}
         """With which records of signed connections sign what they answer, by flow."""
@@ -186,9 +191,28 @@ class TcpTables:
         if self.endpoints.get(t.flow) is t:
             del self.endpoints[t.flow]
 
+    def listen(self, listener: Listener) -> None:
+        """A listener begins: segments find it, and requests know it by its number."""
+        self.listens += 1
+        listener.number = i32(self.listens)
+        self.numbered[int(self.listens)] = listener
+        self.listeners.setdefault(int(listener.port), []).append(listener)
+
+    def listener_of(self, req: Request) -> Listener:
+        """Whose half-open connection it is; a listener that was closed is kept until its last is gone."""
+        return self.numbered[int(req.listener)]
+
+    def leave(self, listener: Listener, req: Request) -> None:
+        """A half-open connection is finished, refused or given up."""
+        listener.remove(req)
+        if listener.closed and not listener.requests:
+            del self.numbered[int(listener.number)]
+
     def stop_listening(self, listener: Listener, now: i64) -> None:
         """Close a listener: what waits for accept() is reset, half-open ones fade away (inet_csk_listen_stop)."""
         listener.closed = True
+        if not listener.requests:
+            del self.numbered[int(listener.number)]
         at_port = self.listeners.get(int(listener.port))
         if at_port is not None and listener in at_port:
             at_port.remove(listener)

@@ -8,6 +8,7 @@ from typing import Final
 
 from timewait.base.instant import MSEC
 from timewait.base.ints import i16, i32, i64
+from timewait.base.native import mypyc_attr
 from timewait.base.seq import seq_between, seq_diff, seq_gt, seq_lt
 from timewait.tcp.accecn import agree_accurate, count, first_seen, reflected, syn_option, third_packet
 from timewait.tcp.bsd.layout import lay_out
@@ -56,6 +57,7 @@ REQ_BAD_ACK: Final = 6
 """The ACK is not of our SYN: treat the segment as one for the listener."""
 
 
+@mypyc_attr(acyclic=True)
 class Request(Endpoint):
     """A half-open connection (Linux: request_sock), packed because a flood fills memory with them.
 
@@ -75,11 +77,12 @@ class Request(Endpoint):
     sack_ok: bool
     ts_ok: bool
     cookie: bool
-    fast_open_exp: bool
     ecn: i16
     """Which ECN we agree to: NONE, CLASSIC or ACCURATE; from bit 2 on the codepoint that the SYN came with."""
     acked: bool
     """The handshake was completed, but there was no room in the accept queue, or data is awaited."""
+    listener: i32
+    """The number of its listener: an object here would be a knot that keeps each request with the collector."""
 
     def __init__(self, flow: bytes, irs: i64) -> None:
         self.kind = KIND_REQUEST
@@ -99,17 +102,13 @@ class Request(Endpoint):
         self.tsvals: i64 = 0
         """TSval of the first SYN-ACK above the latest's: what an acceptable ACK echoes lies between them."""
         self.cookie = False
-        self.fast_open: bytes | None = None
-        """Fast open cookie to grant in the SYN-ACK."""
-        self.fast_open_exp = False
         self.ecn = 0
         self.acked = False
+        self.listener = 0
         self.timeouts = 0
         self.retransmits = 0
         self.sent_at: i64 = 0
         self.last_oow_ack: i64 = 0
-        self.owner: object = None
-        """The listener."""
 
     @property
     def irs(self) -> i64:
@@ -249,8 +248,6 @@ def syn_ack(net: Net, req: Request, why: Why, now: i64) -> Segment:
     seg.window = min(i64(req.rcv_wnd), 65535)
     seg.mss = i64(req.advmss)
     seg.sack_permitted = req.sack_ok
-    seg.fast_open = req.fast_open
-    seg.fast_open_exp = req.fast_open_exp
     if req.snd_wscale >= 0:
         seg.wscale = i64(req.rcv_wscale)
     if req.ts_ok:
