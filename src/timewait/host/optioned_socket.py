@@ -19,7 +19,9 @@ from timewait.host.socket_level import (
     socket_option,
 )
 from timewait.host.sockopt import (
+    IP_MINTTL,
     IP_MTU,
+    IPV6_MINHOPCOUNT,
     IPV6_MTU,
     IPV6_V6ONLY,
     SO_ACCEPTCONN,
@@ -158,6 +160,8 @@ class OptionedSocket(ConnectionOwner):
                 raise os_error(errno.EINVAL)
         now = self.layer.machine.now()
         self.own_options().set(level, name, value, self.tcb, self.layer.net, now)
+        if (level, name) in ((SOL_IP, IP_MINTTL), (SOL_IPV6, IPV6_MINHOPCOUNT)):
+            self.layer.min_ttl = True
         if self.listener is not None:
             self._tell_listener(self.listener)
         t = self.tcb

@@ -21,11 +21,13 @@ SO_BINDTODEVICE: Final = 25
 SO_ACCEPTCONN: Final = 30
 SO_PROTOCOL: Final = 38
 SO_DOMAIN: Final = 39
+SO_PEEK_OFF: Final = 42
 IP_TOS: Final = 1
 IP_TTL: Final = 2
 IP_MTU_DISCOVER: Final = 10
 IP_RECVERR: Final = 11
 IP_MTU: Final = 14
+IP_MINTTL: Final = 21
 IP_MULTICAST_IF: Final = 32
 IP_MULTICAST_TTL: Final = 33
 IP_MULTICAST_LOOP: Final = 34
@@ -43,6 +45,7 @@ IPV6_MTU: Final = 24
 IPV6_RECVERR: Final = 25
 IPV6_V6ONLY: Final = 26
 IPV6_TCLASS: Final = 67
+IPV6_MINHOPCOUNT: Final = 73
 PMTUDISC_DONT: Final = 0
 PMTUDISC_WANT: Final = 1
 PMTUDISC_DO: Final = 2
@@ -118,7 +121,7 @@ KEPT: Final[dict[tuple[int, int], tuple[int, int, int]]] = {
     (SOL_SOCKET, 35): _TRUTH,
     (SOL_SOCKET, 36): _ANY,
     (SOL_SOCKET, 40): _TRUTH,
-    (SOL_SOCKET, 42): (-1, -1, 2**31 - 1),
+    (SOL_SOCKET, SO_PEEK_OFF): (-1, -(2**31), 2**31 - 1),
     (SOL_SOCKET, 46): (0, 0, 2**31 - 1),
     (SOL_SOCKET, 49): (-1, -(2**31), 2**31 - 1),
     (SOL_SOCKET, SO_TXREHASH): (1, -1, 1),
@@ -130,7 +133,7 @@ KEPT: Final[dict[tuple[int, int], tuple[int, int, int]]] = {
     (SOL_IP, 13): _TRUTH,
     (SOL_IP, 15): _TRUTH,
     (SOL_IP, 19): _TRUTH,
-    (SOL_IP, 21): (0, 0, 255),
+    (SOL_IP, IP_MINTTL): (0, 0, 255),
     (SOL_IP, 22): _FIXED,
     (SOL_IP, 24): _TRUTH,
     (SOL_IP, IP_MTU_DISCOVER): (PMTUDISC_WANT, 0, 5),
@@ -139,7 +142,7 @@ KEPT: Final[dict[tuple[int, int], tuple[int, int, int]]] = {
     (SOL_IPV6, 49): _TRUTH,
     (SOL_IPV6, 66): _TRUTH,
     (SOL_IPV6, 70): (1, 1, 0),
-    (SOL_IPV6, 73): (0, 0, 255),
+    (SOL_IPV6, IPV6_MINHOPCOUNT): (0, 0, 255),
     (SOL_IPV6, 78): _TRUTH,
     (SOL_TCP, 27): (0, 0, 2),
     (SOL_TCP, 37): (0, 0, (1 << 28) - 1),

@@ -11,7 +11,15 @@ from timewait.host.half_open import connection_request, cookie_ack, for_request,
 from timewait.host.icmp import Reported
 from timewait.host.listener import Listener
 from timewait.host.ports import ANY4, ANY6
-from timewait.host.sockopt import PMTUDISC_DONT, PMTUDISC_INTERFACE, PMTUDISC_WANT
+from timewait.host.sockopt import (
+    IP_MINTTL,
+    IPV6_MINHOPCOUNT,
+    PMTUDISC_DONT,
+    PMTUDISC_INTERFACE,
+    PMTUDISC_WANT,
+    SOL_IP,
+    SOL_IPV6,
+)
 from timewait.host.tcp_options import TcpOptions
 from timewait.host.tcp_tables import ConnectionOwner, TcpTables
 from timewait.tcp.ace import AccurateEcn
@@ -43,6 +51,7 @@ from timewait.tcp.timewait import (
     takeover_isn,
     time_wait_ack,
 )
+from timewait.tcp.wishes import Wishes
 from timewait.wire.icmp import UNREACHABLE, V6_UNREACHABLE
 from timewait.wire.packet import ACK, FIN, RST, SYN, Segment, make_flow
 
@@ -60,6 +69,8 @@ class TcpLayer(TcpTables):
         """A segment with a good checksum, addressed to us."""
         self.net.counters.TcpInSegs += 1
         found = self.endpoints.get(seg.flow)
+        if self.min_ttl and self._from_too_far(found, seg, now):
+            return
         if found is None:
             self._for_listener(seg, now)
         elif found.kind == KIND_TCB:
@@ -79,6 +90,25 @@ class TcpLayer(TcpTables):
         else:
             assert isinstance(found, TimeWait)
             self._for_time_wait(found, seg, now)
+
+    def _from_too_far(self, found: Endpoint | None, seg: Segment, now: i64) -> bool:
+        """Whether IP_MINTTL or IPV6_MINHOPCOUNT refuses it; half-open connections and records do not ask."""
+        wishes: Wishes | None = None
+        if found is None:
+            listener = self.find_listener(seg)
+            if listener is not None:
+                wishes = listener.options.wishes
+        elif isinstance(found, Tcb):
+            wishes = found.wishes
+        if not isinstance(wishes, TcpOptions):
+            return False
+        v6 = len(seg.dst) == 16
+        least = wishes.kept_value(SOL_IPV6, IPV6_MINHOPCOUNT) if v6 else wishes.kept_value(SOL_IP, IP_MINTTL)
+        if seg.ttl >= least:
+            return False
+        self.net.counters.TcpExtTCPMinTTLDrop += 1
+        self.dropped(seg, Drop.MIN_TTL, now)
+        return True
 
     def _for_listener(self, seg: Segment, now: i64, isn: i64 = NO_ISN) -> None:
         """No connection: a listener's business, or nobody's (RFC 9293 3.10.7.1 and .2)."""

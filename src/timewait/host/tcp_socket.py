@@ -12,9 +12,7 @@ from timewait.host.optioned_socket import OptionedSocket
 from timewait.host.ports import AF_INET6, ANY4, ANY6
 from timewait.host.route import AddressKind, Route
 from timewait.host.signing import key_of_heir, settle
-from timewait.host.socket_level import (
-    unchanging,
-)
+from timewait.host.socket_level import unchanging
 from timewait.host.sockopt import (
     MSG_EOR,
     MSG_FASTOPEN,
@@ -22,6 +20,8 @@ from timewait.host.sockopt import (
     MSG_OOB,
     MSG_PEEK,
     MSG_ZEROCOPY,
+    SO_PEEK_OFF,
+    SOL_SOCKET,
 )
 from timewait.host.tcp_options import TcpOptions
 from timewait.tcp import calls
@@ -253,9 +253,28 @@ class TcpSocket(OptionedSocket):
         if flags & MSG_OOB:
             return receive_urgent(t, bool(flags & MSG_PEEK))
         now = self.layer.machine.now()
-        data = calls.receive(t, size, bool(flags & MSG_PEEK), now)
+        peek = bool(flags & MSG_PEEK)
+        if self.options.kept is not None and self.options.kept_value(SOL_SOCKET, SO_PEEK_OFF) >= 0:
+            data = self._receive_at_offset(t, size, peek, now)
+        else:
+            data = calls.receive(t, size, peek, now)
         if t.ack_pending & 16:
             self.layer.after(t, now)
+        return data
+
+    def _receive_at_offset(self, t: Tcb, size: int, peek: bool, now: i64) -> bytes:
+        """With SO_PEEK_OFF peeking goes on where it ended, and reading brings that nearer (sk_peek_offset)."""
+        offset = self.options.kept_value(SOL_SOCKET, SO_PEEK_OFF)
+        if peek and offset >= t.rcv_queued:
+            calls.nothing_to_read(t)
+            return b""
+        data = calls.receive(t, offset + size if peek else size, peek, now)
+        if peek:
+            data = data[offset:]
+            offset += len(data)
+        else:
+            offset = max(offset - len(data), 0)
+        self.own_options().keep(SOL_SOCKET, SO_PEEK_OFF, offset)
         return data
 
     def recv_views(self) -> list[Buffer]:

@@ -169,7 +169,7 @@ def receive(t: Tcb, size: i64, peek: bool, now: i64) -> bytes:
             program_read(t, len(data))
         if data or size == 0:
             return data
-    _nothing_to_read(t)
+    nothing_to_read(t)
     return b""
 
 
@@ -184,11 +184,11 @@ def receive_views(t: Tcb, now: i64) -> list[Buffer]:
         tune_buffer(t, count, now)
         program_read(t, count)
         return views
-    _nothing_to_read(t)
+    nothing_to_read(t)
     return []
 
 
-def _nothing_to_read(t: Tcb) -> None:
+def nothing_to_read(t: Tcb) -> None:
     """Return for EOF, raise for everything else (the order of tcp_recvmsg).
 
     Behind the peer's FIN a read gives the end of the stream, even if a RST came later

@@ -33,6 +33,7 @@ class Drop(Reason):
     TTL_EXPIRED = ("time to live reached 0", "RFC 1812 5.3.1")
     BROADCAST_SYN = ("segment to a broadcast or multicast address", "RFC 9293 3.9.2.3 MUST-57")
     NO_PROTOCOL = ("no such protocol here", "RFC 1122 3.2.2.1")
+    MIN_TTL = ("time to live is below IP_MINTTL", "RFC 5082 3")
     NO_SOCKET = ("no connection and no listener", "RFC 9293 3.10.7.1")
     UDP_NO_SOCKET = ("no socket on this UDP port", "RFC 1122 4.1.3.1")
     ECHO_IGNORED = ("echo requests are ignored", "icmp_echo_ignore_all, icmp_echo_ignore_broadcasts")
