@@ -34,6 +34,7 @@ FUNCTIONS: Final[dict[str, Callable[[float], Measured]]] = {
     "kernels-bulk": bulk.kernels,
     "kernels-bulk-8": lambda seconds: bulk.kernels(seconds, streams=8),
     "kernels-bulk-64k": lambda seconds: bulk.kernels(seconds, LARGE),
+    "iperf3": bulk.iperf3,
     "trips": trips.serve,
     "trips-p50": trips.serve,
     "trips-p99": trips.serve,
@@ -58,7 +59,7 @@ FUNCTIONS: Final[dict[str, Callable[[float], Measured]]] = {
 }
 """What can be measured, references included."""
 
-IN_REAL_TIME: Final = ("receive", "send", "trips", "connections", "kernels", "ceiling")
+IN_REAL_TIME: Final = ("receive", "send", "trips", "connections", "kernels", "ceiling", "iperf3")
 
 
 def main(name: str, seconds: float) -> int:

@@ -5,7 +5,11 @@ again, and the receiver looks at every octet of every hundredth block.
 """
 
 import asyncio
+import json
+import math
+import shutil
 import subprocess
+import time
 from typing import Final
 
 from timewait.bench.rig import KERNEL, OURS, SLACK, WARM, Meter, cable, device, host_on, line, program, ready
@@ -175,3 +179,16 @@ def _told(sink: "subprocess.Popen[bytes]", seconds: float) -> tuple[int, float]:
         start = start or float(now)
         if float(now) - start >= seconds:
             return int(total), float(now)
+
+
+def iperf3(seconds: float) -> dict[str, float]:
+    """What iperf3 tells of one stream, kernel to kernel over a cable, with the machine's own settings throughout."""
+    if shutil.which("iperf3") is None:
+        raise ModuleNotFoundError(name="iperf3")
+    with cable(1500, tuned=False) as (client, server):
+        server.popen(["iperf3", "--server", "--one-off"], stdout=subprocess.DEVNULL)
+        end = time.monotonic() + SLACK
+        while not server.run(["ss", "-Htln", "sport = :5201"]).stdout and time.monotonic() < end:
+            time.sleep(0.01)
+        told = client.run(["iperf3", "--client", OURS, "--json", "--omit", "1", "--time", str(math.ceil(seconds))])
+    return {"gbit_per_s": json.loads(told.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9}

@@ -63,12 +63,13 @@ def a_core_each(namespace: Namespace, tun: Tun) -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def cable(mtu: int) -> Iterator[tuple[Namespace, Namespace]]:
+def cable(mtu: int, *, tuned: bool = True) -> Iterator[tuple[Namespace, Namespace]]:
     """Two kernels on a veth pair with its usual offloads: the client's is KERNEL, the server's OURS."""
     with Namespace("benchc") as client, Namespace("benchs") as server:
         client.veth("eth0", server)
         for namespace, address in ((client, KERNEL), (server, OURS)):
-            _generous(namespace)
+            if tuned:
+                _generous(namespace)
             namespace.ip(f"link set eth0 mtu {mtu}")
             namespace.add_address("eth0", f"{address}/16")
         yield client, server

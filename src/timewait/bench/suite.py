@@ -34,9 +34,11 @@ class Bench(NamedTuple):
 
 LOOP_IN: Final = ("bare loop", "ceiling-receive")
 LOOP_OUT: Final = ("bare loop", "ceiling-send")
+KERNELS: Final = ("kernels", "kernels-bulk")
+IPERF: Final = ("iperf3", "iperf3")
 
 MISSING: Final = 3
-"""Exit status of a child that lacks a package; its last words say which."""
+"""Exit status of a child that lacks a package or program; its last words say which."""
 
 BENCHES: Final[dict[str, Bench]] = {
     "segments": Bench("segments_per_s", "segments/s", "bulk between two simulated hosts, both directions counted"),
@@ -59,18 +61,14 @@ BENCHES: Final[dict[str, Bench]] = {
     "echo-blocking": Bench(
         "round_trips_per_s", "round trips/s", "the same with blocking sockets", (("the stack alone", "echo-stack"),)
     ),
-    "receive": Bench(
-        "gbit_per_s", "Gbit/s", "bulk from the kernel over TUN", (LOOP_IN, ("kernels", "kernels-bulk")), live=True
-    ),
+    "receive": Bench("gbit_per_s", "Gbit/s", "bulk from the kernel over TUN", (LOOP_IN, KERNELS, IPERF), live=True),
     "receive-8": Bench(
         "gbit_per_s", "Gbit/s", "the same over 8 connections", (("kernels", "kernels-bulk-8"),), live=True
     ),
     "receive-64k": Bench(
         "gbit_per_s", "Gbit/s", "the same at MTU 65535", (("kernels", "kernels-bulk-64k"),), live=True
     ),
-    "send": Bench(
-        "gbit_per_s", "Gbit/s", "bulk to the kernel over TUN", (("kernels", "kernels-bulk"), LOOP_OUT), live=True
-    ),
+    "send": Bench("gbit_per_s", "Gbit/s", "bulk to the kernel over TUN", (KERNELS, LOOP_OUT, IPERF), live=True),
     "send-8": Bench("gbit_per_s", "Gbit/s", "the same over 8 connections", (("kernels", "kernels-bulk-8"),), live=True),
     "send-64k": Bench("gbit_per_s", "Gbit/s", "the same at MTU 65535", (("kernels", "kernels-bulk-64k"),), live=True),
     "trips": Bench(
@@ -184,7 +182,7 @@ def _measure(name: str, bench: Bench, seconds: float, repeat: int) -> Iterator[R
 
 
 class MissingError(Exception):
-    """A reference needs what is not installed."""
+    """A reference needs what is not installed here."""
 
 
 def child(place: Path, name: str, seconds: float) -> dict[str, float]:

@@ -1,6 +1,8 @@
 """The benchmarks measure what they say: small runs of each, without a claim about speed."""
 
+import gc
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -13,6 +15,9 @@ from timewait.bench import echo, nspy, simulated, suite
 from timewait.bench.__main__ import FUNCTIONS
 from timewait.bench.picture import svg
 from timewait.cli.bench import command
+from timewait.tcp.arrive_listen import Request
+from timewait.tcp.tcb import Tcb
+from timewait.tcp.timewait import TimeWait
 
 
 def test_everything_that_is_named_can_be_measured():
@@ -50,6 +55,13 @@ def test_memory_is_counted_by_resident_octets(measure):
     code = f"from timewait.bench import memory; print(memory.{measure}(0, 4000)['octets'])"
     counted = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(counted.stdout) > 50
+
+
+@pytest.mark.skipif(os.environ.get("TIMEWAIT_BUILD") != "compiled", reason="sizes of the compiled build")
+def test_what_is_held_in_millions_stays_small():
+    assert Tcb.__basicsize__ <= 1464
+    assert Request.__basicsize__ <= 128 and not gc.is_tracked(Request(bytes(12), 0))
+    assert TimeWait.__basicsize__ <= 96
 
 
 def test_the_reference_simulator_runs_where_it_is_installed():
