@@ -5,7 +5,9 @@ package is pure Python, and both builds behave alike: the tests run on each.
 """
 
 import os
+import subprocess
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,26 @@ class ParallelBuildExt(build_ext):
         super().build_extensions()
 
 
+def compiler_flags() -> tuple[list[str], list[str]]:
+    """For compiling and for linking with gcc: calls between modules go straight there and may be inlined.
+
+    TIMEWAIT_PROFILE=generate makes a build that notes what runs how often, use one that knows it.
+    """
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    told = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    if "Free Software Foundation" not in told:
+        return [], []
+    direct = ["-fno-semantic-interposition", "-fvisibility=hidden"]
+    profile = os.environ.get("TIMEWAIT_PROFILE", "")
+    if profile == "generate":
+        counting = ["-fprofile-generate", "-fprofile-update=single"]
+        return direct + counting, counting
+    joined = ["-flto=auto"]
+    if profile == "use":
+        joined += ["-fprofile-use", "-fprofile-correction", "-Wno-missing-profile"]
+    return direct + joined, ["-O3", *joined]
+
+
 def extensions() -> list[Any]:
     """One shared group, so that calls between modules are C calls."""
     try:
@@ -106,7 +128,7 @@ def extensions() -> list[Any]:
             return []
         raise
     arguments = compiled_sources()
-    return list(
+    found = list(
         mypycify(
             arguments,
             opt_level=os.environ.get("TIMEWAIT_OPT_LEVEL", "3"),
@@ -116,6 +138,11 @@ def extensions() -> list[Any]:
             group_name="timewait",
         )
     )
+    compiling, linking = compiler_flags()
+    for extension in found:
+        extension.extra_compile_args += compiling
+        extension.extra_link_args += linking
+    return found
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ Both work in the same virtual environment. The copy holds every file of the pack
 those that setup.py names have their extension module beside them. Nothing is done
 when no compiled source has changed.
 
-    python tools/compile.py                 build if needed
+    python tools/compile.py                 build if needed: once to see what runs how often, and again knowing it
+    python tools/compile.py --quick         only once: half the time, for code that is a quarter slower
     python tools/compile.py --check         only ask mypyc whether it takes the sources (no C compiler, nothing kept)
     python tools/compile.py --check base    the same for the sources whose path contains 'base'
 """
@@ -34,12 +35,15 @@ SOURCE = ROOT / "src" / "timewait"
 BUILD = ROOT / "build"
 TARGET = BUILD / "compiled" / "timewait"
 STAMP = BUILD / "compiled" / "stamp"
+TEMPORARY = BUILD / "temp"
+PROFILED = "profiled"
 
 
 def main() -> int:
     """Exit status 0 when the compiled copy is up to date, 1 when mypyc or the C compiler refused."""
     parser = argparse.ArgumentParser(description="Build the compiled copy of timewait in build/compiled.")
     parser.add_argument("--check", action="store_true", help="run mypyc only: no C compiler, nothing kept")
+    parser.add_argument("--quick", action="store_true", help="build once, without a profile of what runs how often")
     parser.add_argument("names", nargs="*", help="with --check: only sources whose path contains one of these")
     arguments = parser.parse_args()
     os.chdir(ROOT)
@@ -49,14 +53,15 @@ def main() -> int:
     BUILD.mkdir(exist_ok=True)
     with (BUILD / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return build(sources)
+        return build(sources, profiled=not arguments.quick)
 
 
-def build(sources: list[str]) -> int:
-    """Bring build/compiled up to date with src."""
+def build(sources: list[str], *, profiled: bool) -> int:
+    """Bring build/compiled up to date with src; a profiled build serves those who would take a quick one."""
     mirror()
     wanted = fingerprint(sources)
-    if STAMP.exists() and STAMP.read_text() == wanted:
+    known = STAMP.read_text().split() if STAMP.exists() else []
+    if wanted in known and (PROFILED in known or not profiled):
         print(f"compile: up to date, {len(sources)} modules in build/compiled")
         return 0
     problem = toolchain_problem()
@@ -64,19 +69,43 @@ def build(sources: list[str]) -> int:
         print(f"compile: {problem}")
         return 1
     STAMP.unlink(missing_ok=True)
-    for library in (BUILD / "compiled").rglob("*.so"):
-        library.unlink()
     print(f"compile: {len(sources)} modules with mypyc ...", flush=True)
     began = time.monotonic()
+    profiled = profiled and trained()
+    if not translate("use" if profiled else ""):
+        return 1
+    STAMP.write_text(f"{wanted} {PROFILED}" if profiled else wanted)
+    print(f"compile: done in {time.monotonic() - began:.0f} s; interpreted by choice: {', '.join(EXCLUDED)}")
+    return 0
+
+
+def trained() -> bool:
+    """Build with counters and let them count; whether there is a profile now."""
+    shutil.rmtree(TEMPORARY / "profiled", ignore_errors=True)
+    if not translate("generate"):
+        return False
+    print("compile: a training run ...", flush=True)
+    environment = {**os.environ, "PYTHONPATH": str(TARGET.parent)}
+    done = subprocess.run(
+        [sys.executable, "tools/train.py"], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        print(f"compile: no profile, the training run failed:\n{done.stderr[-2000:]}")
+        return False
+    return any((TEMPORARY / "profiled").rglob("*.gcda"))
+
+
+def translate(profile: str) -> bool:
+    """Let mypyc and the C compiler make the extension modules; see compiler_flags in setup.py for `profile`."""
+    for library in TARGET.parent.rglob("*.so"):
+        library.unlink()
+    place = TEMPORARY / ("profiled" if profile else "plain")
     command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", "build/compiled"]
-    status, output = run([*command, "--build-temp", "build/temp"])
+    status, output = run([*command, "--build-temp", str(place), *(["--force"] if profile else [])], profile)
     if status != 0:
         print(output, end="")
         say_refused(output)
-        return 1
-    STAMP.write_text(wanted)
-    print(f"compile: done in {time.monotonic() - began:.0f} s; interpreted by choice: {', '.join(EXCLUDED)}")
-    return 0
+    return status == 0
 
 
 def mirror() -> None:
@@ -125,9 +154,9 @@ def check(sources: list[str]) -> int:
     return 1 if status else 0
 
 
-def run(command: list[str]) -> tuple[int, str]:
+def run(command: list[str], profile: str = "") -> tuple[int, str]:
     """Exit status and merged output of a build command."""
-    environment = {**os.environ, "TIMEWAIT_COMPILE": "1"}
+    environment = {**os.environ, "TIMEWAIT_COMPILE": "1", "TIMEWAIT_PROFILE": profile}
     done = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
