@@ -24,7 +24,7 @@ from timewait.tcp.tap import Tap
 from timewait.tcp.tcb import Tcb
 from timewait.world.network import World
 
-MOST_STEPS: Final = 6000
+MOST_STEPS: Final = 20_000
 """Turns of the programs; what is not finished by then is closed as it stands."""
 FATES: Final = frozenset(
     {errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENOTCONN}
