@@ -8,7 +8,7 @@ those that setup.py names have their extension module beside them. Nothing is do
 when no compiled source has changed.
 
     python tools/compile.py                 build if needed: once to see what runs how often, and again knowing it
-    python tools/compile.py --quick         only once: half the time, for code that is a quarter slower
+    python tools/compile.py --quick         only once: half the time, for code that is up to a quarter slower
     python tools/compile.py --check         only ask mypyc whether it takes the sources (no C compiler, nothing kept)
     python tools/compile.py --check base    the same for the sources whose path contains 'base'
 """

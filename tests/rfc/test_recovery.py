@@ -19,6 +19,16 @@ def twenty(peer, **options):
     return sender
 
 
+def probed(peer):
+    """The last of ten segments is unacknowledged, and has just been sent again as a probe."""
+    sender = Sender(peer, size=10_000, ts=False)
+    sender.wait()
+    for number in range(1, 9):
+        sender.ack(number)
+    assert sender.wait(0.6) == [9]
+    return sender
+
+
 # RFC 5681 3.2, RFC 3042, RFC 6937
 
 
@@ -211,11 +221,7 @@ def test_what_the_probe_sends_new_shows_what_was_lost_before_it(peers):
 @both
 def test_a_probe_that_fills_a_hole_costs_one_reduction(peers):
     peer = peers()
-    sender = Sender(peer, size=10_000, ts=False)
-    sender.wait()
-    for number in range(1, 9):
-        sender.ack(number)
-    assert sender.wait(0.6) == [9]
+    sender = probed(peer)
     assert peer.counter("TcpExtTCPLossProbes") == 1
     # The ACK goes beyond the probe: another segment was sent meanwhile and arrived.
     sender.write(1000)
@@ -228,11 +234,7 @@ def test_a_probe_that_fills_a_hole_costs_one_reduction(peers):
 @both
 def test_a_probe_that_a_dsack_names_costs_nothing(peers):
     peer = peers()
-    sender = Sender(peer, size=10_000, ts=False)
-    sender.wait()
-    for number in range(1, 9):
-        sender.ack(number)
-    assert sender.wait(0.6) == [9]
+    sender = probed(peer)
     before = sender.info().cwnd
     sender.ack(10, [(9, 10)])
     assert (sender.info().state, sender.info().ssthresh) == (OPEN, INFINITE)

@@ -362,6 +362,21 @@ UNUSED: Final[dict[str, str]] = {
 }
 """Parameters of Linux 6.18 that this stack does not act on, with their defaults: they can be read, not set."""
 
+_LINUX_ALONE: Final[dict[str, object]] = dict.fromkeys(
+    (
+        "net.ipv4.tcp_fastopen_blackhole_timeout_sec",
+        "net.ipv4.tcp_no_metrics_save",
+        "net.ipv4.tcp_no_ssthresh_metrics_save",
+        "net.ipv4.tcp_comp_sack_delay_ns",
+        "net.ipv4.tcp_comp_sack_nr",
+        "net.ipv4.tcp_comp_sack_slack_ns",
+        "net.ipv4.tcp_ecn_option",
+        "net.ipv4.tcp_ecn_option_beacon",
+        "net.ipv4.tcp_tw_recycle",
+    )
+)
+"""Parameters that a profile of another stack does not have."""
+
 _PROFILES: Final[dict[str, dict[str, object]]] = {
     "linux-6.18": {"net.ipv4.tcp_tw_recycle": None},
     "linux-5.15": {
@@ -406,30 +421,15 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_early_retrans": 0,
     },
     "rfc9293": {
-        "net.ipv4.tcp_fastopen_blackhole_timeout_sec": None,
-        "net.ipv4.tcp_no_metrics_save": None,
-        "net.ipv4.tcp_no_ssthresh_metrics_save": None,
-        "net.ipv4.tcp_comp_sack_delay_ns": None,
-        "net.ipv4.tcp_comp_sack_nr": None,
-        "net.ipv4.tcp_comp_sack_slack_ns": None,
-        "net.ipv4.tcp_ecn_option": None,
-        "net.ipv4.tcp_ecn_option_beacon": None,
+        **_LINUX_ALONE,
         "net.ipv4.tcp_congestion_control": "reno",
         "net.ipv4.tcp_syn_linear_timeouts": 0,
-        "net.ipv4.tcp_tw_recycle": None,
         "net.ipv4.tcp_early_retrans": 0,
         "net.ipv4.tcp_rto_min_us": 1000000,
         "net.ipv4.tcp_rfc1337": 1,
     },
     "freebsd": {
-        "net.ipv4.tcp_fastopen_blackhole_timeout_sec": None,
-        "net.ipv4.tcp_no_metrics_save": None,
-        "net.ipv4.tcp_no_ssthresh_metrics_save": None,
-        "net.ipv4.tcp_comp_sack_delay_ns": None,
-        "net.ipv4.tcp_comp_sack_nr": None,
-        "net.ipv4.tcp_comp_sack_slack_ns": None,
-        "net.ipv4.tcp_ecn_option": None,
-        "net.ipv4.tcp_ecn_option_beacon": None,
+        **_LINUX_ALONE,
         "net.core.somaxconn": 128,
         "net.ipv4.tcp_congestion_control": "reno",
         "net.ipv4.ip_local_port_range": (10000, 65535),
@@ -442,7 +442,6 @@ _PROFILES: Final[dict[str, dict[str, object]]] = {
         "net.ipv4.tcp_rmem": (4096, 65536, 65536),
         "net.ipv4.tcp_rto_max_ms": 64000,
         "net.ipv4.tcp_syn_linear_timeouts": 0,
-        "net.ipv4.tcp_tw_recycle": None,
         "net.ipv4.tcp_tw_reuse": 0,
         "net.ipv4.tcp_wmem": (4096, 32768, 32768),
     },

@@ -26,7 +26,7 @@ takes it, and the sender hears of it early. With 4 MiB bulk data came in a fifth
 
 EARLY: Final = 32 * 1024
 """After so many octets the host sends within a turn, as long as turns end because nothing more is there: the
-sender waits for acknowledgments. A kernel with BBR, whose window is small here, then sends a sixth more (measured)."""
+sender waits for acknowledgments. A kernel with BBR, whose window is small here, then sends a tenth more (measured)."""
 
 WRITE_QUEUE: Final = 1024
 """Packets kept while the device says EAGAIN: about two of its own default queues (txqueuelen 500)."""
