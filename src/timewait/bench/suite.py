@@ -138,8 +138,12 @@ def run(names: Sequence[str], *, seconds: float = 1.0, repeat: int = 5) -> Itera
     for name in names:
         if name not in BENCHES:
             raise UsageError(f"no benchmark {name!r}; there are {', '.join(BENCHES)}")
+    return _run(names or tuple(BENCHES), seconds, repeat)
+
+
+def _run(names: Sequence[str], seconds: float, repeat: int) -> Iterator[Result | str]:
     missing = probe()
-    for name in names or BENCHES:
+    for name in names:
         bench = BENCHES[name]
         if bench.live and missing:
             yield f"{name}: not measured, {missing}"
