@@ -35,9 +35,10 @@ Benchmarks:
 @click.option("--repeat", default=5, show_default=True, type=click.IntRange(1, 20), help="runs; the median counts")
 def command(names: Sequence[str], as_json: bool, picture: Path | None, seconds: float, repeat: int) -> None:
     results: list[Result] = []
+    measured = run(names, seconds=seconds, repeat=repeat)
     if not as_json:
         click.echo(f"{'benchmark':<14} {'build':<11} {'value':>11} {'unit':<13} beside (and ours to it)")
-    for found in run(names, seconds=seconds, repeat=repeat):
+    for found in measured:
         if isinstance(found, str):
             click.echo(found, err=as_json)
             continue

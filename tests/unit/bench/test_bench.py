@@ -72,6 +72,8 @@ def test_the_reference_simulator_runs_where_it_is_installed():
 def test_an_unknown_name_says_what_there_is():
     with pytest.raises(UsageError, match="segments"):
         list(suite.run(["segmets"]))
+    told = CliRunner().invoke(command, ["segmets"])
+    assert told.exit_code != 0 and "value" not in told.stdout, "a table begins that never goes on"
 
 
 def test_the_command_prints_a_table_or_json_and_draws(tmp_path):
