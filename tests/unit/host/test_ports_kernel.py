@@ -12,7 +12,11 @@ from timewait.host.ports import ANY4, ANY6, PortOwner, PortTable, UdpPortTable
 from timewait.tcp.sysctl import Sysctl
 from timewait.wire.address import pack
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the Linux kernel")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the Linux kernel"),
+    # Another program of this machine may take the same port between two questions.
+    pytest.mark.flaky(reruns=2),
+]
 
 ADDRESSES = ["0.0.0.0", "127.0.0.2", "127.0.0.3", "::", "::only", "::1", "::ffff:127.0.0.2"]
 Spec = tuple[str, bool, bool, bool]
